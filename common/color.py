@@ -1,0 +1,59 @@
+"""RGB to YCbCr and back: MATLAB's `rgb2ycbcr` by default, and the matrices and ranges that video uses.
+
+The papers measure on the luma of MATLAB's function, BT.601 in studio range (Y in 16..235 of 255). Full-range luma reads
+1.3 dB lower for the same picture, so the range is never implied: it is the argument `full_range`.
+"""
+
+import numpy as np
+
+# Weights of red and blue in the luma; green has the rest.
+LUMA_WEIGHTS = {
+    "bt601": (0.299, 0.114),  # ITU-R BT.601, also MATLAB, JPEG and SD video
+    "bt709": (0.2126, 0.0722),  # HD video
+    "bt2020": (0.2627, 0.0593),  # UHD video, non-constant luminance
+    "smpte240m": (0.212, 0.087),
+    "fcc": (0.30, 0.11),
+}
+
+
+def rgb_to_ycbcr(rgb, matrix="bt601", full_range=False):
+    """(..., 3) RGB to (..., 3) YCbCr of the same type.
+
+    Floating point is in [0, 1] both ways (Y of black is 16/255 in studio range, neutral chroma is 128/255); uint8 and
+    uint16 are scaled by their peak and rounded, as MATLAB does. Raises KeyError for an unknown matrix.
+    """
+    forward, offset = _conversion(matrix, full_range)
+    return _apply(rgb, forward, offset)
+
+
+def ycbcr_to_rgb(ycbcr, matrix="bt601", full_range=False):
+    """The inverse of `rgb_to_ycbcr`; colours outside the RGB cube are clipped to it."""
+    forward, offset = _conversion(matrix, full_range)
+    inverse = np.linalg.inv(forward)
+    ycbcr = np.asarray(ycbcr)
+    result = _apply(ycbcr, inverse, -inverse @ offset)
+    return result if np.issubdtype(result.dtype, np.integer) else np.clip(result, 0, 1)
+
+
+def luma(rgb):
+    """The Y of the papers, (..., 3) RGB to (...): BT.601 in studio range, same type as `rgb`."""
+    forward, offset = _conversion("bt601", False)
+    return _apply(rgb, forward[:1], offset[:1])[..., 0]
+
+
+def _conversion(matrix, full_range):
+    red, blue = LUMA_WEIGHTS[matrix]
+    y = np.array([red, 1 - red - blue, blue])
+    cb = (np.array([0, 0, 1]) - y) / (2 * (1 - blue))
+    cr = (np.array([1, 0, 0]) - y) / (2 * (1 - red))
+    luma_span, chroma_span, black = (1, 1, 0) if full_range else (219 / 255, 224 / 255, 16 / 255)
+    return np.stack([y * luma_span, cb * chroma_span, cr * chroma_span]), np.array([black, 128 / 255, 128 / 255])
+
+
+def _apply(pixels, matrix, offset):
+    pixels = np.asarray(pixels)
+    if np.issubdtype(pixels.dtype, np.floating):
+        return pixels @ matrix.T.astype(pixels.dtype) + offset.astype(pixels.dtype)
+    peak = np.iinfo(pixels.dtype).max
+    result = pixels.astype(np.float64) @ matrix.T + offset * peak
+    return np.clip(np.floor(result + 0.5), 0, peak).astype(pixels.dtype)
