@@ -1,0 +1,76 @@
+"""From a picture to pairs of low and high resolution, and from those to the sub-images that networks train on."""
+
+import numpy as np
+
+from common.color import luma
+from common.resize import resize
+
+
+def luma_or_rgb(pixels, colour):
+    """(H, W, channels) float32 in [0, 1] of 8- or 16-bit `pixels` (H, W, 1 or 3), in the colours a network sees.
+
+    "luma" is MATLAB's Y, rounded to the depth of the pixels as the papers have it; grey pictures are taken as Y
+    unchanged. "rgb" repeats grey three times.
+    """
+    if colour == "luma":
+        planes = luma(pixels)[..., None] if pixels.shape[-1] == 3 else pixels
+    else:
+        planes = pixels if pixels.shape[-1] == 3 else np.repeat(pixels, 3, axis=-1)
+    return (planes / np.float64(np.iinfo(pixels.dtype).max)).astype(np.float32)
+
+
+def crop_to_multiple(image, scale):
+    """(H, W, ...) without the last rows and columns that are no multiple of `scale`."""
+    return image[: image.shape[0] // scale * scale, : image.shape[1] // scale * scale]
+
+
+def degrade(high, spec):
+    """The input of network `spec` for the truth `high` (H, W, C), sides multiples of the scale.
+
+    Shrunk by bicubic interpolation and, where the network wants it so, enlarged again; float, not rounded between.
+    """
+    low = resize(high, 1 / spec.scale)
+    return resize(low, spec.scale) if spec.upscale_first else low
+
+
+def enlarge(low, spec):
+    """The bicubic enlargement of `low` (H, W, ...) that every network is compared with."""
+    return resize(low, spec.scale)
+
+
+def label_offset(spec, image_size, label_size):
+    """Where in the enlarged sub-image its centred label begins, in output pixels. Raises ValueError if nowhere."""
+    spare = image_size * spec.factor - label_size
+    if label_size < 1 or spare < 0 or spare % 2:
+        raise ValueError(
+            f"a label of {label_size} pixels does not lie in the centre of a sub-image that covers "
+            f"{image_size * spec.factor}: choose one that is smaller by an even number."
+        )
+    return spare // 2
+
+
+def sub_images(high, spec, image_size, label_size, stride):
+    """(data, label) of all sub-images of one picture: (N, image_size, image_size, C), (N, label_size, label_size, C).
+
+    high: (H, W, C) float32. `image_size` and `stride` are in pixels of the network's input, `label_size` in pixels of
+    its output; the label is the centre of what the sub-image covers. A picture too small for one gives N = 0.
+    """
+    offset = label_offset(spec, image_size, label_size)
+    high = np.ascontiguousarray(crop_to_multiple(high, spec.scale))
+    if min(high.shape[:2]) < spec.scale:
+        return _windows(high, image_size, stride)[:0], _windows(high, label_size, stride)[:0]
+    data = _windows(degrade(high, spec), image_size, stride)
+    rows, columns = high.shape[0] - 2 * offset, high.shape[1] - 2 * offset
+    inner = high[offset : offset + max(rows, 0), offset : offset + max(columns, 0)]
+    if len(data) == 0:
+        return data, _windows(inner, label_size, stride)[:0]
+    return data, _windows(inner, label_size, stride * spec.factor)
+
+
+def _windows(image, size, stride):
+    """(N, size, size, C) windows of `image` at every `stride`, row by row."""
+    channels = image.shape[-1]
+    if min(image.shape[:2]) < size:
+        return np.empty((0, size, size, channels), image.dtype)
+    views = np.lib.stride_tricks.sliding_window_view(image, (size, size), axis=(0, 1))[::stride, ::stride]
+    return views.transpose(0, 1, 3, 4, 2).reshape(-1, size, size, channels)

@@ -1,0 +1,37 @@
+"""How a network is trained, as data: everything that decides the weights besides the network and the pictures."""
+
+from dataclasses import dataclass, field
+from math import cos, pi
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run. Sizes are in pixels of the network's input grid, unless said otherwise.
+
+    image_size, label_size: side of an input sub-image, and of its target in pixels of the output; targets are compared
+        only where the network saw no padding, so a larger label is cut to that. None: exactly that size.
+    stride: step between sub-images.
+    loss: "mse", "l1" or "charbonnier".
+    optimizer: "soap", "adam" or "sgd".
+    learning_rate: its peak; it rises over the first `warmup` steps and falls to zero along half a cosine.
+    layer_rates: factors on the learning rate by layer name; the papers train the last layer 10 times slower with SGD.
+    clip_norm: the gradient is shortened to this length; 0 leaves it as it is.
+    average: decay of the moving average of the weights, which is what is validated and saved; 0 saves the weights.
+    """
+
+    batch_size: int = 32
+    image_size: int = 24
+    label_size: int | None = None
+    stride: int = 14
+    loss: str = "mse"
+    optimizer: str = "soap"
+    learning_rate: float = 3e-3
+    betas: tuple[float, float] = (0.95, 0.95)
+    warmup: int = 50
+    layer_rates: dict[str, float] = field(default_factory=dict)
+    clip_norm: float = 1.0
+    average: float = 0.999
+
+    def rate(self, step, progress):
+        """Learning rate of `step` (from 0) when `progress` in [0, 1] of the run is behind it."""
+        return self.learning_rate * min(1.0, (step + 1) / (self.warmup + 1)) * (1 + cos(pi * min(1.0, progress))) / 2

@@ -1,0 +1,94 @@
+"""The layers, where PyTorch and TensorFlow differ: here is what is particular to TensorFlow.
+
+Tensors are (N, H, W, C), the only order its CPU convolutions know. Kernels are (outputs, inputs, rows, columns) in both
+frameworks, and turned at the call. Sub-pixel convolution reads its channels in PyTorch's order, colour first.
+"""
+
+from contextlib import contextmanager
+
+import keras
+import tensorflow as tf
+
+PRECISIONS = {"fp64": tf.float64, "fp32": tf.float32, "bf16": tf.bfloat16, "fp16": tf.float16}
+
+
+class Conv(keras.layers.Layer):
+    """Convolution with bias and without padding: (N, H, W, inputs) to (N, H - kernel + 1, W - kernel + 1, outputs).
+
+    Computed in `precision`, from weights that stay float32 (float64 for "fp64"). The `head`, which draws the picture,
+    is never computed in less than float32: rounding its output to 8 bits of mantissa would be visible.
+    """
+
+    def __init__(self, inputs, outputs, kernel, head=False):
+        super().__init__(autocast=False)
+        kind = keras.config.floatx()
+        self.weight = self.add_weight(name="weight", shape=(outputs, inputs, kernel, kernel), dtype=kind)
+        self.bias = self.add_weight(name="bias", shape=(outputs,), dtype=kind)
+        self.head = head
+        self.precision = tf.float32
+
+    def call(self, x):
+        kind = self.precision
+        kernel = tf.transpose(tf.cast(self.weight, kind), (2, 3, 1, 0))
+        return tf.nn.conv2d(tf.cast(x, kind), kernel, 1, "VALID") + tf.cast(self.bias, kind)
+
+
+def activation(name):
+    """The pointwise function called `name`."""
+    return {"tanh": tf.tanh, "relu": tf.nn.relu}[name]
+
+
+def pixel_shuffle(x, factor):
+    """Periodic shuffling (Shi et al. 2016, eq. 4): (N, H, W, C factor^2) to (N, factor H, factor W, C)."""
+    channels = x.shape[-1] // factor**2
+    if channels > 1:  # from PyTorch's order, colour first, to that of depth_to_space, colour last
+        x = tf.gather(x, [c * factor**2 + place for place in range(factor**2) for c in range(channels)], axis=-1)
+    return tf.nn.depth_to_space(x, factor)
+
+
+@contextmanager
+def storage(precision):
+    """Networks built in this context keep their weights in float32, for "fp64" in float64."""
+    default = keras.config.floatx()
+    keras.config.set_floatx("float64" if precision == "fp64" else "float32")
+    yield
+    keras.config.set_floatx(default)
+
+
+def set_precision(model, precision):
+    """Compute in "fp64" or "fp32" throughout, or hidden layers in "bf16" or "fp16" and heads in "fp32"."""
+    kind = PRECISIONS[precision]
+    for layer in model._flatten_layers():
+        if isinstance(layer, Conv):
+            layer.precision = PRECISIONS["fp32"] if layer.head and precision != "fp64" else kind
+
+
+def named_weights(model, prefix=""):
+    """The variables of `model` by attribute path."""
+    named = {}
+    for name, value in vars(model).items():
+        children = enumerate(value) if isinstance(value, (list, tuple)) else [(None, value)]
+        for index, child in () if name.startswith("_") else children:
+            path = f"{prefix}{name}" if index is None else f"{prefix}{name}.{index}"
+            if isinstance(child, keras.Variable):
+                named[path] = child.value
+            elif isinstance(child, keras.layers.Layer):
+                named.update(named_weights(child, f"{path}."))
+    return named
+
+
+def load_tensors(model, tensors):
+    """Give `model` the weights `tensors`, arrays by attribute path; raises KeyError if one is missing."""
+    for name, variable in named_weights(model).items():
+        variable.assign(tensors[name])
+
+
+def from_nhwc(batch, device):
+    """(N, H, W, C) array to a tensor (N, H, W, C) on `device`."""
+    with tf.device(device):
+        return tf.convert_to_tensor(batch)
+
+
+def to_nhwc(tensor):
+    """Tensor (N, H, W, C) to an array (N, H, W, C)."""
+    return tensor.numpy()

@@ -1,0 +1,51 @@
+"""From weights to a function on arrays: where device, precision and memory layout are decided."""
+
+from importlib import import_module
+
+import tensorflow as tf
+
+from tf_models.layers import from_nhwc, load_tensors, set_precision, storage, to_nhwc
+
+
+class Runtime:
+    """A network ready for use. Call it with (N, H + 2 halo, W + 2 halo, C), get (N, factor H, factor W, C), float32.
+
+    tensors: weights by attribute path. device: "auto", "cpu" or "cuda". precision: "auto" or a key of `PRECISIONS`.
+    """
+
+    def __init__(self, spec, tensors, device="auto", precision="auto"):
+        self.device = choose_device(device)
+        self.precision = choose_precision(precision, self.device)
+        self.model = build(spec, self.precision)
+        self.load(tensors)
+        signature = tf.TensorSpec((None, None, None, spec.channels), tf.float32)
+        self.graph = tf.function(self.model, input_signature=[signature])
+
+    def load(self, tensors):
+        """Replace the weights."""
+        load_tensors(self.model, tensors)
+
+    def __call__(self, batch):
+        return to_nhwc(self.graph(from_nhwc(batch, self.device)))
+
+
+def build(spec, precision="fp32"):
+    """The network that the dataclass `spec` describes, computing in `precision`, with untrained weights."""
+    with storage(precision):
+        model = getattr(import_module(f"tf_models.{spec.module}"), type(spec).__name__)(spec)
+    set_precision(model, precision)
+    return model
+
+
+def choose_device(name):
+    """The device called `name`; "auto" takes a GPU if there is one. Raises ValueError if it is not there."""
+    if name == "auto":
+        return "cuda" if tf.config.list_physical_devices("GPU") else "cpu"
+    if name == "cuda" and not tf.config.list_physical_devices("GPU"):
+        raise ValueError("there is no CUDA device that TensorFlow can use; it found only the CPU.")
+    return name
+
+
+def choose_precision(name, device):
+    """The precision called `name`; "auto" is full precision until a lower one is shown to lose nothing."""
+    return "fp32" if name == "auto" else name

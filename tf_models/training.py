@@ -1,0 +1,101 @@
+"""One training step and the state it needs; the loop around it, the same for both frameworks, is common/training.py."""
+
+import numpy as np
+import tensorflow as tf
+
+from tf_models.layers import from_nhwc, load_tensors, named_weights
+from tf_models.losses import LOSSES
+from tf_models.optimizers import OPTIMIZERS
+from tf_models.runtime import build, choose_device, choose_precision
+
+
+class Training:
+    """A network, its optimiser and the moving average of its weights.
+
+    spec, recipe: of common/networks.py and common/recipes.py. tensors: initial weights by attribute path.
+    """
+
+    def __init__(self, spec, tensors, recipe, device="auto", precision="fp32"):
+        self.recipe = recipe
+        self.device = choose_device(device)
+        self.precision = choose_precision(precision, self.device)
+        self.model = build(spec, self.precision)
+        load_tensors(self.model, tensors)
+        self.parameters = named_weights(self.model)
+        self.optimizer = OPTIMIZERS[recipe.optimizer](self.parameters, recipe.betas)
+        self.average = {name: tf.Variable(parameter) for name, parameter in self.parameters.items()}
+        self.factors = {name: recipe.layer_rates.get(name.split(".")[0], 1.0) for name in self.parameters}
+        self.kind = tf.float64 if self.precision == "fp64" else tf.float32
+        self.count = 0
+
+    def step(self, data, label, rate):
+        """Train on one batch, (N, H, W, C) float32 arrays in [0, 1]; returns the loss, a tensor still on the device."""
+        self.count += 1
+        data, label = (from_nhwc(batch, self.device) for batch in (data, label))
+        loss = self.update(data, label, tf.constant(rate, self.kind), tf.constant(self.count, self.kind))
+        self.optimizer.refresh(self.count)
+        return loss
+
+    @tf.function(reduce_retracing=True)
+    def update(self, data, label, rate, count):
+        """Change the weights and their average by one batch; returns its loss."""
+        loss, gradients = self.gradients(data, label)
+        self.optimizer.step(gradients, count, {name: rate * factor for name, factor in self.factors.items()})
+        self.update_average(count)
+        return loss
+
+    def gradients(self, data, label):
+        """(loss, gradients by name, shortened to the recipe's length) of one batch."""
+        data, label = (augment(batch) for batch in (data, label))
+        with tf.GradientTape() as tape:
+            loss = LOSSES[self.recipe.loss](common_centre_difference(self.model(data), label))
+        gradients = tape.gradient(loss, list(self.parameters.values()))
+        norm = tf.sqrt(sum(tf.reduce_sum(tf.square(gradient)) for gradient in gradients))
+        shorter = self.recipe.clip_norm / tf.maximum(norm, self.recipe.clip_norm) if self.recipe.clip_norm else 1.0
+        return loss, {name: shorter * g for name, g in zip(self.parameters, gradients, strict=True)}
+
+    def update_average(self, count):
+        """Move the average towards the weights, faster in the first steps."""
+        decay = tf.minimum(tf.constant(self.recipe.average, self.kind), count / (count + 10))
+        for name, parameter in self.parameters.items():
+            self.average[name].assign(decay * self.average[name] + (1 - decay) * parameter)
+
+    def weights(self):
+        """The averaged weights as arrays by attribute path: what is validated and saved."""
+        return {name: tensor.numpy() for name, tensor in self.average.items()}
+
+    def state(self):
+        """Everything the next step depends on, as arrays by name."""
+        groups = {"weights": self.parameters, "average": self.average, "optimizer": self.optimizer.state}
+        state = {f"{group}/{name}": tensor.numpy() for group, named in groups.items() for name, tensor in named.items()}
+        return {**state, "count": np.array([self.count])}
+
+    def load_state(self, state):
+        """Continue from what `state()` returned, here or in the other framework; KeyError if a part is missing."""
+        groups = {"weights": self.parameters, "average": self.average, "optimizer": self.optimizer.state}
+        for group, named in groups.items():
+            for name, tensor in named.items():
+                tensor.assign(state[f"{group}/{name}"])
+        self.count = int(state["count"][0])
+
+
+def augment(batch):
+    """Turn and mirror a batch (N, S, S, C): picture i by the i-th of the 8 symmetries of the square, cyclically."""
+    parts = []
+    for symmetry in range(min(8, batch.shape[0])):
+        part = batch[symmetry::8]
+        part = tf.reverse(part, [1]) if symmetry & 1 else part
+        part = tf.reverse(part, [2]) if symmetry & 2 else part
+        parts.append(tf.transpose(part, (0, 2, 1, 3)) if symmetry & 4 else part)
+    return tf.concat(parts, axis=0)
+
+
+def common_centre_difference(output, label):
+    """Difference of two batches (N, H, W, C) where both have pixels: the smaller is the centre of the larger."""
+    sides = [min(output.shape[axis], label.shape[axis]) for axis in (1, 2)]
+    return centre(output, sides) - tf.cast(centre(label, sides), output.dtype)
+
+
+def centre(batch, sides):
+    top, left = (batch.shape[1] - sides[0]) // 2, (batch.shape[2] - sides[1]) // 2
+    return batch[:, top : top + sides[0], left : left + sides[1]]

@@ -1,0 +1,80 @@
+"""The layers, where PyTorch and TensorFlow differ: here is what is particular to PyTorch.
+
+Tensors are (N, C, H, W), in channels-last memory order because convolutions are faster so. Kernels are (outputs,
+inputs, rows, columns) in both frameworks. Sub-pixel convolution reads its channels in PyTorch's order, colour first.
+"""
+
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+PRECISIONS = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Conv(nn.Conv2d):
+    """Convolution with bias and without padding: (N, inputs, H, W) to (N, outputs, H - kernel + 1, W - kernel + 1).
+
+    Computed in `precision`, from weights that stay float32 (float64 for "fp64"). The `head`, which draws the picture,
+    is never computed in less than float32: rounding its output to 8 bits of mantissa would be visible.
+    """
+
+    def __init__(self, inputs, outputs, kernel, head=False):
+        super().__init__(inputs, outputs, kernel)
+        self.head = head
+        self.precision = torch.float32
+
+    def forward(self, x):
+        kind = self.precision
+        return F.conv2d(x.to(kind), self.weight.to(kind), self.bias.to(kind))
+
+
+def activation(name):
+    """The pointwise function called `name`."""
+    return {"tanh": torch.tanh, "relu": F.relu}[name]
+
+
+def pixel_shuffle(x, factor):
+    """Periodic shuffling (Shi et al. 2016, eq. 4): (N, C factor^2, H, W) to (N, C, factor H, factor W)."""
+    return F.pixel_shuffle(x, factor)
+
+
+@contextmanager
+def storage(precision):
+    """Networks built in this context keep their weights in float32, for "fp64" in float64."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64 if precision == "fp64" else torch.float32)
+    yield
+    torch.set_default_dtype(default)
+
+
+def set_precision(model, precision):
+    """Compute in "fp64" or "fp32" throughout, or hidden layers in "bf16" or "fp16" and heads in "fp32"."""
+    kind = PRECISIONS[precision]
+    for layer in model.modules():
+        if isinstance(layer, Conv):
+            layer.precision = PRECISIONS["fp32"] if layer.head and precision != "fp64" else kind
+
+
+def named_weights(model):
+    """The tensors of `model` by attribute path."""
+    return dict(model.named_parameters())
+
+
+@torch.no_grad()
+def load_tensors(model, tensors):
+    """Give `model` the weights `tensors`, arrays by attribute path; raises KeyError if one is missing."""
+    for name, variable in named_weights(model).items():
+        variable.copy_(torch.from_numpy(tensors[name]))
+
+
+def from_nhwc(batch, device):
+    """(N, H, W, C) array to a tensor (N, C, H, W) on `device`, channels last in memory."""
+    tensor = torch.from_numpy(batch).to(device)
+    return tensor.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+
+
+def to_nhwc(tensor):
+    """Tensor (N, C, H, W) to an array (N, H, W, C)."""
+    return tensor.permute(0, 2, 3, 1).contiguous().cpu().numpy()
