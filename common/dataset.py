@@ -1,0 +1,211 @@
+"""Sub-images on disk: an HDF5 file with `data` and `label` as in the original SRCNN code, built picture by picture.
+
+`data` (N, size, size, C) and `label` (N, size, size, C) are float32 in [0, 1]. Attributes of the file say what made it.
+The group `validation` keeps the whole pictures that were held back, as planes (H, W, C) in 8 or 16 bit, so that one
+file is all that a training machine needs.
+"""
+
+import json
+import queue
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.files import written_whole
+from common.patches import crop_to_multiple, luma_or_rgb, sub_images
+from common.resize import resize
+
+HELD_BACK_EVERY = 20  # every 20th picture of the folder is for validation, at least one, at most 10
+HELD_BACK_MOST = 10
+CHUNK = 32  # sub-images an HDF5 chunk holds
+
+
+class DatasetError(ValueError):
+    """A data set that cannot be built or used; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a data set is made from: all that decides its contents."""
+
+    model: str
+    network: str  # JSON of the dataclass
+    image_size: int
+    label_size: int
+    stride: int
+    enlargements: tuple[float, ...] = (1.0,)
+    pictures: str = ""  # folder, and names with sizes in bytes, so that a changed folder is noticed
+    seed: int = 0
+
+
+def split(paths):
+    """(training, validation) halves of a sorted list of pictures; one picture alone serves as both."""
+    if len(paths) < 2:
+        return list(paths), list(paths)
+    step = max(HELD_BACK_EVERY, -(-len(paths) // HELD_BACK_MOST)) if len(paths) >= HELD_BACK_EVERY else len(paths)
+    held_back = paths[step // 2 :: step]
+    return [path for path in paths if path not in held_back], held_back
+
+
+def describe(paths):
+    """One string that changes when a file of `paths` is added, removed, renamed or changes its size."""
+    return json.dumps([[str(Path(path).resolve()), Path(path).stat().st_size] for path in paths])
+
+
+def build(target, paths, spec, source, report=lambda done, total, skipped: None):
+    """Write the data set `target` from the pictures `paths`; returns [(path, why)] of those skipped as damaged.
+
+    Every picture is also used resized by each factor of `source.enlargements` other than 1. Memory holds one picture
+    at a time. The file appears under its name only when it is whole. Raises DatasetError if no sub-image comes of it.
+    """
+    import h5py
+
+    from common.images import PictureError, read_picture
+
+    training, held_back = split(list(paths))
+    skipped = []
+    with written_whole(target) as temporary, h5py.File(temporary, "w") as file:
+        stores = {
+            key: file.create_dataset(
+                key,
+                (0, size, size, spec.channels),
+                "f4",
+                chunks=(CHUNK, size, size, spec.channels),
+                maxshape=(None, size, size, spec.channels),
+            )
+            for key, size in (("data", source.image_size), ("label", source.label_size))
+        }
+        validation = file.create_group("validation")
+        for done, path in enumerate(dict.fromkeys([*training, *held_back])):
+            report(done, len(training) + len(held_back), skipped)
+            try:
+                pixels = read_picture(path).pixels
+            except PictureError as error:
+                skipped.append((path, str(error)))
+                continue
+            if path in held_back:
+                validation.create_dataset(Path(path).name, data=pixels)
+            if path in training:
+                high = luma_or_rgb(pixels, spec.colour)
+                for factor in source.enlargements:
+                    _append(stores, high if factor == 1 else np.clip(resize(high, factor), 0, 1), spec, source)
+        if len(stores["data"]) == 0:
+            raise DatasetError(
+                f"none of the {len(paths)} pictures gave a sub-image of {source.image_size} pixels at x{spec.scale}: "
+                "they are damaged, too few or too small."
+            )
+        file.attrs.update(
+            {**vars(source), "enlargements": json.dumps(source.enlargements), "count": len(stores["data"])}
+        )
+        file.attrs["complete"] = True
+    return skipped
+
+
+def _append(stores, high, spec, source):
+    data, label = sub_images(high, spec, source.image_size, source.label_size, source.stride)
+    for key, new in (("data", data), ("label", label)):
+        store = stores[key]
+        store.resize(len(store) + len(new), axis=0)
+        store[len(store) - len(new) :] = new
+
+
+def is_built(target, source):
+    """Whether `target` is a whole data set made from exactly `source`."""
+    import h5py
+
+    try:
+        with h5py.File(target, "r") as file:
+            attributes = dict(file.attrs)
+    except OSError:
+        return False
+    wanted = {**vars(source), "enlargements": json.dumps(source.enlargements)}
+    return bool(attributes.get("complete")) and all(attributes.get(key) == value for key, value in wanted.items())
+
+
+class Dataset:
+    """The sub-images of an HDF5 file in seeded random order, the same for both frameworks.
+
+    Small files are held in memory, larger ones read batch by batch; the batches are the same. Use as a context manager.
+    """
+
+    def __init__(self, path, batch_size, seed=0, memory=2 << 30):
+        """memory: bytes that may be used to hold the file. Raises DatasetError, one sentence, if it is no data set."""
+        import h5py
+
+        try:
+            self.file = h5py.File(path, "r")
+        except OSError as error:
+            raise DatasetError(f"{path} is no whole HDF5 file ({error}).") from None
+        missing = {"data", "label", "validation"} - set(self.file)
+        if missing or not self.file.attrs.get("complete"):
+            raise DatasetError(f"{path} is no whole data set: {', '.join(sorted(missing)) or 'its end'} is missing.")
+        self.data, self.label = self.file["data"], self.file["label"]
+        self.batch_size = min(batch_size, len(self.data))
+        self.seed = seed
+        self.attributes = dict(self.file.attrs)
+        if self.data.nbytes + self.label.nbytes <= memory:
+            self.data, self.label = self.data[()], self.label[()]
+        self._epoch, self._order = None, None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def __len__(self):
+        return len(self.data)
+
+    @property
+    def steps_per_epoch(self):
+        return len(self) // self.batch_size
+
+    def validation(self):
+        """[(name, pixels (H, W, C) in 8 or 16 bit)] of the pictures held back."""
+        return [(name, store[()]) for name, store in self.file["validation"].items()]
+
+    def batch(self, step):
+        """(data, label) float32 of training step `step`, from 0; every sub-image comes once an epoch."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, np.random.default_rng((self.seed, epoch)).permutation(len(self))
+        chosen = np.sort(self._order[place * self.batch_size : (place + 1) * self.batch_size])
+        return self.data[chosen], self.label[chosen]
+
+    def batches(self, first=0, ahead=4):
+        """Endless batches from step `first` on, prepared by a thread that keeps `ahead` of them ready."""
+        ready, stop = queue.Queue(ahead), threading.Event()
+
+        def prepare():
+            step = first
+            while not stop.is_set():
+                try:
+                    item = self.batch(step)
+                except Exception as error:  # handed to the consumer, who would else wait for ever
+                    item = error
+                while not stop.is_set():
+                    try:
+                        ready.put(item, timeout=0.1)
+                        break
+                    except queue.Full:
+                        continue
+                step += 1
+
+        thread = threading.Thread(target=prepare, daemon=True)
+        thread.start()
+        try:
+            while True:
+                item = ready.get()
+                if isinstance(item, Exception):
+                    raise DatasetError(f"the data set cannot be read any further: {item}") from item
+                yield item
+        finally:
+            stop.set()
+            thread.join()
+
+
+def crop_for_measuring(pixels, spec):
+    """Whole picture (H, W, 1 or 3) as (H', W', C) float32 truth whose sides are multiples of the scale."""
+    return crop_to_multiple(luma_or_rgb(pixels, spec.colour), spec.scale)

@@ -1,0 +1,99 @@
+"""What a training run leaves behind to be read: JSON lines, and TensorBoard events where TensorBoard is installed."""
+
+import io
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+class Log:
+    """Writes each record to `FILE.jsonl`, and its numbers as scalars to `folder` for TensorBoard.
+
+    Both are written through at once, so that a run can be watched. `first_step`: records from there on, left over from
+    a run that was interrupted after its last checkpoint, are dropped.
+    """
+
+    def __init__(self, path, folder, first_step=0):
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [record for record in read_log(path) if record["step"] <= first_step] if first_step else []
+        self.lines = open(path, "w", encoding="utf-8")  # noqa: SIM115 - open for the whole run
+        for record in kept:
+            self.lines.write(json.dumps(record) + "\n")
+        self.events = _event_writer(folder)
+
+    def write(self, step, **numbers):
+        """One record of step `step`."""
+        self.lines.write(json.dumps({"step": step, **numbers}) + "\n")
+        self.lines.flush()
+        if self.events:
+            self.events.scalars(step, numbers)
+
+    def picture(self, step, name, pixels):
+        """A picture (H, W, 1 or 3) uint8 for TensorBoard."""
+        if self.events:
+            self.events.picture(step, name, pixels)
+
+    def close(self):
+        self.lines.close()
+        if self.events:
+            self.events.close()
+
+
+def read_log(path):
+    """The records of a JSON-lines log; [] if there is none. A last line cut short by a crash is left out."""
+    records = []
+    if os.path.exists(path):
+        for line in Path(path).read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+    return records
+
+
+def _event_writer(folder):
+    try:
+        return EventWriter(folder)
+    except ImportError:
+        return None
+
+
+class EventWriter:
+    """TensorBoard's event file, written with TensorBoard's own parts: its usual writers would load a framework."""
+
+    def __init__(self, folder):
+        from tensorboard.compat.proto import event_pb2, summary_pb2
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.file = open(folder / f"events.out.tfevents.{int(time.time())}.{os.getpid()}", "wb")  # noqa: SIM115
+        self.records = RecordWriter(self.file)
+        self.records.write(self._event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+
+    def scalars(self, step, numbers):
+        self._write(step, [self._summary.Value(tag=tag, simple_value=value) for tag, value in numbers.items()])
+
+    def picture(self, step, name, pixels):
+        from PIL import Image
+
+        pixels = np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels
+        encoded = io.BytesIO()
+        Image.fromarray(pixels).save(encoded, "PNG")
+        image = self._summary.Image(
+            height=pixels.shape[0], width=pixels.shape[1], colorspace=3, encoded_image_string=encoded.getvalue()
+        )
+        self._write(step, [self._summary.Value(tag=name, image=image)])
+
+    def _write(self, step, values):
+        event = self._event(wall_time=time.time(), step=step, summary=self._summary(value=values))
+        self.records.write(event.SerializeToString())
+        self.file.flush()
+
+    def close(self):
+        self.file.close()

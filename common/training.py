@@ -1,0 +1,297 @@
+"""The training loop, the same for both frameworks: batches, schedule, validation, checkpoints, logs.
+
+The step itself and its state live in `tf_models/training.py` and `torch_models/training.py`; both keep that state as
+the same named arrays, so a checkpoint of one framework continues in the other.
+"""
+
+import json
+import math
+import signal
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common import backend
+from common.dataset import Dataset, crop_for_measuring
+from common.files import written_whole
+from common.logs import Log, read_log
+from common.metrics import compare, papers_protocol
+from common.networks import Network
+from common.recipes import Recipe
+from common.resize import resize
+from common.upscaler import Upscaler, from_unit
+from common.weights import Weights, WeightsError, initial_tensors, read_safetensors, save_weights
+
+VALIDATIONS = 20  # a run is validated this many times, and a checkpoint written each time
+PLACE = ("step", "seconds", "next_validation")  # where a run stands
+CHECKED_EVERY = 25  # steps between looks at the loss, which on a GPU make the host wait
+
+
+class TrainingError(RuntimeError):
+    """A run that cannot go on; the message is one sentence."""
+
+
+class Interrupted(Exception):
+    """The user stopped the run; `step` says after which step the checkpoint was written."""
+
+    def __init__(self, step):
+        super().__init__(f"stopped after step {step}")
+        self.step = step
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that is asked of a training run.
+
+    dataset: HDF5 file of common/dataset.py. folder: where checkpoint, weights and logs go. The run ends after `steps`
+    steps, or after `minutes` of training. It starts from the layers that `start` has in common with the network, so the
+    weights of another scale are a good start.
+    """
+
+    name: str
+    spec: Network
+    recipe: Recipe
+    dataset: Path
+    folder: Path
+    framework: str = "tensorflow"
+    device: str = "auto"
+    precision: str = "fp32"
+    seed: int = 0
+    steps: int | None = None
+    minutes: float | None = None
+    start: Weights | None = None
+    resume: bool = False
+    memory: int = 2 << 30
+
+    @property
+    def title(self):
+        return f"{self.name}_x{self.spec.scale}"
+
+    @property
+    def weights_path(self):
+        return Path(self.folder) / f"{self.title}.safetensors"
+
+    @property
+    def checkpoint_path(self):
+        return Path(self.folder) / f"{self.title}.checkpoint"
+
+    @property
+    def log_path(self):
+        return Path(self.folder) / f"{self.title}.jsonl"
+
+
+def train(run, progress=None):
+    """Train as `run` says; returns the report of design: steps, seconds, losses, validation figures, weights file.
+
+    progress: called as progress(fraction, step, numbers) now and then. Raises TrainingError if the loss stops being a
+    number or a checkpoint cannot be continued, DatasetError for a bad data set, Interrupted after Ctrl-C.
+    """
+    with Dataset(run.dataset, run.recipe.batch_size, run.seed, run.memory) as dataset:
+        return Loop(run, dataset, progress or (lambda fraction, step, numbers: None)).run_to_the_end()
+
+
+class Loop:
+    """One run in progress."""
+
+    def __init__(self, run, dataset, progress):
+        self.run, self.dataset, self.progress = run, dataset, progress
+        self._check_dataset()
+        tensors = initial_tensors(run.spec, run.seed)
+        if run.start:
+            tensors |= same_layers(run.start.tensors, tensors)
+        self.training = backend.load(run.framework, "training").Training(
+            run.spec, tensors, run.recipe, run.device, run.precision
+        )
+        self.validator = Validator(run, dataset, tensors)
+        self.step, self.seconds, self.next_validation = 0, 0.0, 1
+        self.best, self.best_psnr = tensors, -math.inf
+        if run.resume:
+            self._load_checkpoint()
+        self.log = Log(run.log_path, Path(run.folder) / "tensorboard" / run.title, self.step)
+
+    def run_to_the_end(self):
+        batches = self.dataset.batches(self.step)
+        before, since = self.seconds, time.perf_counter()
+        try:
+            with Interruption() as interruption:
+                while self._fraction() < 1:
+                    data, label = next(batches)
+                    loss = self.training.step(data, label, self.run.recipe.rate(self.step, self._fraction()))
+                    self.step += 1
+                    self.seconds = before + time.perf_counter() - since
+                    due = self._fraction() * VALIDATIONS >= self.next_validation
+                    if due or self.step % CHECKED_EVERY == 0:
+                        self._look_at(float(loss))
+                    if due:
+                        self._validate()
+                        self._save_checkpoint()
+                        # Validation is no training: the clock of a timed run stands still.
+                        before, since = self.seconds, time.perf_counter()
+                    elif interruption.asked:
+                        self._save_checkpoint()
+                        raise Interrupted(self.step)
+        finally:
+            batches.close()
+            self.log.close()
+        return self._report()
+
+    def _fraction(self):
+        """How much of the run is behind us, in [0, 1]."""
+        if self.run.steps is not None:
+            return self.step / self.run.steps
+        return self.seconds / (60 * self.run.minutes)
+
+    def _look_at(self, loss):
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"The loss is no number any more at step {self.step}; a --learning_rate below "
+                f"{self.run.recipe.learning_rate:g} should help; the last good state is in {self.run.checkpoint_path}."
+            )
+        rate = self.run.recipe.rate(self.step, self._fraction())
+        speed = self.step * self.dataset.batch_size / max(self.seconds, 1e-9)
+        self.log.write(self.step, loss=loss, learning_rate=rate, samples_per_second=speed)
+        self.progress(self._fraction(), self.step, {"loss": loss, "psnr": self.best_psnr, "samples/s": speed})
+
+    def _validate(self):
+        weights = self.training.weights()
+        figure, picture = self.validator(weights)
+        self.next_validation = math.floor(self._fraction() * VALIDATIONS) + 1
+        self.log.write(self.step, psnr=figure, bicubic_psnr=self.validator.bicubic)
+        self.log.picture(self.step, "validation", picture)
+        if figure > self.best_psnr:
+            self.best, self.best_psnr = weights, figure
+            self._save_weights()
+        self.progress(self._fraction(), self.step, {"psnr": self.best_psnr})
+
+    def _save_weights(self):
+        attributes, run = self.dataset.attributes, self.run
+        info = {
+            "training_data": str(attributes.get("pictures", "")),
+            "sub_images": str(len(self.dataset)),
+            "recipe": json.dumps(asdict(run.recipe)),
+            "framework": run.framework,
+            "precision": self.training.precision,
+            "seed": str(run.seed),
+            "steps": str(self.step),
+            "validation_psnr": f"{self.best_psnr:.4f}",
+            "validation_bicubic_psnr": f"{self.validator.bicubic:.4f}",
+        }
+        save_weights(run.weights_path, Weights(run.name, run.spec, self.best, info))
+
+    def _save_checkpoint(self):
+        from safetensors.numpy import save_file
+
+        arrays = {**self.training.state(), **{f"best/{name}": value for name, value in self.best.items()}}
+        header = {
+            "place": json.dumps({key: getattr(self, key) for key in PLACE}),
+            "best_psnr": repr(self.best_psnr),
+            "identity": self._identity(),
+        }
+        arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+        with written_whole(self.run.checkpoint_path) as temporary:
+            save_file(arrays, temporary, metadata=header)
+
+    def _load_checkpoint(self):
+        path = self.run.checkpoint_path
+        try:
+            arrays, header = read_safetensors(path)
+        except WeightsError as error:
+            raise TrainingError(f"There is nothing to resume: {error}") from None
+        if header.get("identity") != self._identity():
+            raise TrainingError(f"{path} belongs to a run with another network, recipe, seed or data set.")
+        try:
+            self.training.load_state(arrays)
+            place = json.loads(header["place"])
+            self.step, self.seconds, self.next_validation = (place[key] for key in PLACE)
+        except (KeyError, ValueError) as error:
+            raise TrainingError(f"{path} is not complete ({error}).") from None
+        self.best_psnr = float(header["best_psnr"])
+        self.best = {name.removeprefix("best/"): array for name, array in arrays.items() if name.startswith("best/")}
+
+    def _identity(self):
+        """What must be the same for a checkpoint to be continued; length of the run and framework may change."""
+        run = self.run
+        return json.dumps(
+            [run.name, run.spec.to_json(), asdict(run.recipe), run.seed, len(self.dataset), self.dataset.batch_size]
+        )
+
+    def _check_dataset(self):
+        spec, attributes = self.run.spec, self.dataset.attributes
+        if attributes.get("network") != spec.to_json():
+            raise TrainingError(
+                f"{self.run.dataset} was made for {attributes.get('model')} {attributes.get('network')}, "
+                f"not for {spec.to_json()}."
+            )
+        if min(self.dataset.data.shape[1:3]) <= 2 * spec.halo:
+            raise TrainingError(
+                f"Sub-images of {self.dataset.data.shape[1]} pixels are too small: this {type(spec).__name__} sees "
+                f"{2 * spec.halo + 1} pixels, so take an --image_size above {2 * spec.halo}."
+            )
+
+    def _report(self):
+        records = read_log(self.run.log_path)
+        return {
+            "steps": self.step,
+            "seconds": round(self.seconds, 3),
+            "samples_per_second": round(self.step * self.dataset.batch_size / max(self.seconds, 1e-9), 1),
+            "loss": [[record["step"], record["loss"]] for record in records if "loss" in record],
+            "validation": [[record["step"], record["psnr"]] for record in records if "psnr" in record],
+            "weights": str(self.run.weights_path.resolve()),
+        }
+
+
+def same_layers(start, tensors):
+    """Those of `start` whose name and shape `tensors` have too. Raises TrainingError if there are none."""
+    same = {key: array for key, array in start.items() if key in tensors and array.shape == tensors[key].shape}
+    if not same:
+        raise TrainingError("The weights to start from have no layer in common with this network.")
+    return same
+
+
+class Validator:
+    """PSNR on the pictures held back, by the papers' protocol; call it with weights."""
+
+    def __init__(self, run, dataset, tensors):
+        self.scale = run.spec.scale
+        self.upscaler = Upscaler(Weights(run.name, run.spec, tensors), run.framework, run.device, "fp32")
+        self.truths = [crop_for_measuring(pixels, run.spec) for _, pixels in dataset.validation()]
+        self.truths = [truth for truth in self.truths if min(truth.shape[:2]) > 2 * self.scale]
+        if not self.truths:
+            raise TrainingError(f"{run.dataset} holds back no picture large enough to validate with.")
+        self.lows = [resize(truth, 1 / self.scale) for truth in self.truths]
+        self.bicubic = self._mean_psnr([resize(low, self.scale) for low in self.lows])
+
+    def __call__(self, tensors):
+        """(mean PSNR in dB, the first picture as (H, W, C) uint8)."""
+        self.upscaler.function.load(tensors)
+        outputs = [self.upscaler.planes(low) for low in self.lows]
+        return self._mean_psnr(outputs), from_unit(outputs[0], np.uint8)
+
+    def _mean_psnr(self, outputs):
+        protocol = papers_protocol(self.scale)
+        pairs = zip(self.truths, outputs, strict=True)
+        return float(np.mean([compare(truth, output, protocol)["psnr"] for truth, output in pairs]))
+
+
+class Interruption:
+    """Turns the first Ctrl-C (or a polite request to end) into the flag `asked`; a second one stops at once."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __enter__(self):
+        self.asked, self.before = False, {}
+        with suppress(ValueError):  # not in the main thread, where no signals arrive
+            self.before = {number: signal.signal(number, self._ask) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number, frame):
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True

@@ -1,0 +1,150 @@
+"""The pipeline: picture -> planes -> tiles with the network's halo -> network -> planes -> picture.
+
+Luma goes through the network, chroma through bicubic interpolation, alpha the way of luma. Whatever the size of the
+picture, floating-point work is done tile by tile; only the integer pixels of input and output are held whole. A tile
+sees its true neighbourhood, so the result does not depend on the tiles, and beyond the picture's edge it sees the edge
+repeated, because the networks were trained on outputs that saw no padding.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from common import backend
+from common.color import rgb_to_ycbcr, ycbcr_to_rgb
+from common.patches import luma_or_rgb
+from common.resize import resize
+
+WORKING_SET = 256 << 20  # bytes of feature maps that a tile chosen by "auto" may need
+SUPPORT = 3  # pixels that bicubic enlargement reaches to each side
+
+
+class Upscaler:
+    """A network with its weights, ready to enlarge.
+
+    weights: `common.weights.Weights`. framework: "torch" or "tensorflow". tile: side of a tile in pixels of the
+    network's input, "auto" for as large as a fixed memory allows, 0 for the whole picture at once.
+    """
+
+    def __init__(self, weights, framework="torch", device="auto", precision="auto", tile="auto"):
+        self.name = weights.name
+        self.spec = weights.network
+        self.framework = framework
+        self.tile = tile
+        self.function = backend.load(framework, "runtime").Runtime(self.spec, weights.tensors, device, precision)
+
+    @property
+    def scale(self):
+        return self.spec.scale
+
+    def planes(self, low):
+        """Enlarge (H, W, C) float32 in [0, 1], C the network's channels, to (scale H, scale W, C), not clipped."""
+        high = np.empty((low.shape[0] * self.scale, low.shape[1] * self.scale, self.spec.channels), np.float32)
+        for place, output in self.tiles(low):
+            high[place] = output
+        return high
+
+    def picture(self, picture):
+        """Enlarge a `common.images.Picture`: colour, depth, alpha and everything attached to it are kept."""
+        pixels = self._luma_and_bicubic(picture.pixels) if self.spec.colour == "luma" else self._rgb(picture.pixels)
+        alpha = None if picture.alpha is None else self._alpha(picture.alpha)
+        return replace(picture, pixels=pixels, alpha=alpha)
+
+    def _luma_and_bicubic(self, pixels):
+        high = np.empty((pixels.shape[0] * self.scale, pixels.shape[1] * self.scale, pixels.shape[2]), pixels.dtype)
+        if pixels.shape[2] == 1:
+            for place, output in self.tiles(pixels, to_unit):
+                high[place] = from_unit(output, pixels.dtype)
+            return high
+        for place, output in self.tiles(pixels, lambda crop: rgb_to_ycbcr(to_unit(crop))[..., :1]):
+            chroma = enlarged(pixels, *place, self.scale, convert=lambda crop: rgb_to_ycbcr(to_unit(crop))[..., 1:])
+            high[place] = from_unit(ycbcr_to_rgb(np.concatenate([output, chroma], axis=-1)), pixels.dtype)
+        return high
+
+    def _rgb(self, pixels):
+        high = np.empty((pixels.shape[0] * self.scale, pixels.shape[1] * self.scale, pixels.shape[2]), pixels.dtype)
+        for place, output in self.tiles(pixels, lambda crop: luma_or_rgb(crop, "rgb")):
+            output = output if pixels.shape[2] == 3 else output.mean(axis=-1, keepdims=True)  # grey stays grey
+            high[place] = from_unit(output, pixels.dtype)
+        return high
+
+    def _alpha(self, alpha):
+        if alpha.min() == alpha.max():  # opaque, as most are
+            return np.full((alpha.shape[0] * self.scale, alpha.shape[1] * self.scale), alpha[0, 0])
+        return (self._luma_and_bicubic if self.spec.colour == "luma" else self._rgb)(alpha[..., None])[..., 0]
+
+    def tiles(self, low, convert=lambda crop: crop):
+        """Yield ((rows, columns) of the result, (h, w, C) float32) until the result is covered.
+
+        low: (H, W, ...) of any type; `convert` makes a part of it the (h, w, C) float32 that the network wants, pixel
+        by pixel. Tiles go through the network in batches, as many as fit in the working set.
+        """
+        spec, grow = self.spec, self.scale if self.spec.upscale_first else 1
+        size = low.shape[0] * grow, low.shape[1] * grow
+        tile = self._tile_size(size)
+        places = [
+            (slice(top, top + tile[0]), slice(left, left + tile[1]))
+            for top in range(0, size[0], tile[0])
+            for left in range(0, size[1], tile[1])
+        ]
+        batch = max(1, self._affordable() // ((tile[0] + 2 * spec.halo) * (tile[1] + 2 * spec.halo)))
+        for first in range(0, len(places), batch):
+            chosen = places[first : first + batch]
+            windows = [self._window(low, rows, columns, size, convert) for rows, columns in chosen]
+            for place, output in zip(chosen, self.function(np.stack(windows)), strict=True):
+                rows, columns = (
+                    slice(axis.start * spec.factor, min(axis.stop, limit) * spec.factor)
+                    for axis, limit in zip(place, size, strict=True)
+                )
+                yield (rows, columns), output[: rows.stop - rows.start, : columns.stop - columns.start]
+
+    def _window(self, low, rows, columns, size, convert):
+        """What the network needs to see for one tile, the picture's edge repeated beyond it."""
+        if self.spec.upscale_first:
+            return enlarged(low, rows, columns, self.scale, self.spec.halo, convert)
+        rows, columns = (inside(axis, self.spec.halo, limit) for axis, limit in zip((rows, columns), size, strict=True))
+        top, left = rows.min(), columns.min()
+        crop = convert(low[top : rows.max() + 1, left : columns.max() + 1])
+        return np.ascontiguousarray(crop[np.ix_(rows - top, columns - left)])
+
+    def _affordable(self):
+        """Input pixels, halo included, whose feature maps fit in the working set."""
+        widest = max(layer.inputs + layer.outputs for layer in self.spec.layers)
+        return WORKING_SET // (4 * widest)
+
+    def _tile_size(self, size):
+        if self.tile == 0:
+            return size
+        side = int(self.tile) if self.tile != "auto" else max(8, int(self._affordable() ** 0.5) - 2 * self.spec.halo)
+        if self.tile != "auto":
+            return side, side
+        # As few tiles as the memory allows, all of about one size.
+        return tuple(-(-length // -(-length // side)) for length in size)
+
+
+def enlarged(low, rows, columns, scale, halo=0, convert=lambda crop: crop):
+    """Rows and columns (slices, widened by `halo`) of the bicubic enlargement of `low`, without making all of it.
+
+    Beyond the edge of the enlargement its edge is repeated. Returns (h, w, C) float32.
+    """
+    wanted = [inside(axis, halo, length * scale) for axis, length in zip((rows, columns), low.shape[:2], strict=True)]
+    begin = [max(0, axis.min() // scale - SUPPORT) for axis in wanted]
+    end = [min(length, axis.max() // scale + 1 + SUPPORT) for axis, length in zip(wanted, low.shape[:2], strict=True)]
+    high = resize(convert(low[begin[0] : end[0], begin[1] : end[1]]), scale)
+    return high[np.ix_(wanted[0] - begin[0] * scale, wanted[1] - begin[1] * scale)]
+
+
+def inside(axis, halo, length):
+    """Positions of a slice widened by `halo` to both sides, those outside [0, length) moved to the nearest inside."""
+    return np.clip(np.arange(axis.start - halo, axis.stop + halo), 0, length - 1)
+
+
+def to_unit(pixels):
+    """Integers to float32 in [0, 1]."""
+    return (pixels / np.float32(np.iinfo(pixels.dtype).max)).astype(np.float32)
+
+
+def from_unit(values, kind):
+    """Float in [0, 1] to integers of type `kind`, clipped and rounded."""
+    peak = np.iinfo(kind).max
+    return np.floor(np.clip(values, 0, 1) * peak + 0.5).astype(kind)

@@ -1,0 +1,160 @@
+"""Training as a user lives with it: resume, Ctrl-C, logs, limits, mistakes."""
+
+import dataclasses
+import json
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+from common import training
+from common.dataset import Source, build
+from common.images import Picture, write_picture
+from common.networks import network
+from common.training import Interrupted, Run, TrainingError, train
+from common.weights import load_weights
+
+FRAMEWORKS = ("tensorflow", "torch")
+SPEC = network("espcn", scale=2, widths=(8, 4))
+RECIPE = dataclasses.replace(SPEC.recipe, image_size=16, batch_size=8, warmup=2)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """A small HDF5 file made of four pictures, one of which is held back."""
+    folder = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    for number in range(4):
+        smooth = np.kron(generator.integers(0, 256, (12, 14)), np.ones((6, 6)))
+        write_picture(folder / f"{number}.png", Picture(smooth[..., None].astype(np.uint8)))
+    source = Source("espcn", SPEC.to_json(), RECIPE.image_size, 16, 7)
+    build(folder / "set.h5", sorted(folder.glob("*.png")), SPEC, source)
+    return folder / "set.h5"
+
+
+def a_run(dataset, folder, **options):
+    return Run("espcn", SPEC, RECIPE, dataset, folder, **{"framework": "torch", "steps": 30, **options})
+
+
+def interrupt_at(step):
+    """A progress function that sends Ctrl-C once `step` is reached."""
+
+    sent = []
+
+    def progress(fraction, now, numbers):
+        if now >= step and not sent:
+            sent.append(now)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return progress
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_resumed_equals_uninterrupted(framework, dataset, tmp_path):
+    whole = train(a_run(dataset, tmp_path / "whole", framework=framework))
+    with pytest.raises(Interrupted) as stop:
+        train(a_run(dataset, tmp_path / "parts", framework=framework), interrupt_at(10))
+    assert 10 <= stop.value.step < 30
+    parts = train(a_run(dataset, tmp_path / "parts", framework=framework, resume=True))
+    assert parts["loss"] == whole["loss"]
+    assert parts["validation"] == whole["validation"]
+    first, second = (load_weights(report["weights"]).tensors for report in (whole, parts))
+    assert all(np.array_equal(first[key], second[key]) for key in first)
+
+
+def test_a_run_goes_on_in_the_other_framework(dataset, tmp_path):
+    with pytest.raises(Interrupted):
+        train(a_run(dataset, tmp_path, framework="tensorflow"), interrupt_at(10))
+    report = train(a_run(dataset, tmp_path, framework="torch", resume=True))
+    whole = train(a_run(dataset, tmp_path / "whole", framework="torch"))
+    assert report["steps"] == 30
+    assert report["validation"][-1][1] == pytest.approx(whole["validation"][-1][1], abs=0.01)
+
+
+def test_training_learns_and_says_so(dataset, tmp_path):
+    report = train(a_run(dataset, tmp_path, steps=150))
+    assert report["steps"] == 150
+    assert report["loss"][-1][1] < report["loss"][0][1] / 4
+    assert report["validation"][-1][1] > report["validation"][0][1]
+    assert len(report["validation"]) == training.VALIDATIONS
+    assert report["samples_per_second"] > 0
+    weights = load_weights(report["weights"])
+    assert weights.name == "espcn"
+    assert weights.network == SPEC
+    assert json.loads(weights.info["recipe"])["image_size"] == 16
+    best = max(psnr for _, psnr in report["validation"])
+    assert float(weights.info["validation_psnr"]) == pytest.approx(best, abs=1e-4)
+
+
+def test_the_log_is_there_to_be_read(dataset, tmp_path):
+    train(a_run(dataset, tmp_path))
+    records = [json.loads(line) for line in (tmp_path / "espcn_x2.jsonl").read_text().splitlines()]
+    assert {"step", "loss", "learning_rate", "samples_per_second"} <= set(records[0])
+    assert records[-1]["step"] == 30
+    assert any("psnr" in record for record in records)
+    events = list((tmp_path / "tensorboard" / "espcn_x2").glob("events.out.tfevents.*"))
+    assert len(events) == 1
+    assert b"validation" in events[0].read_bytes()
+    assert b"PNG" in events[0].read_bytes()
+
+
+def test_a_timed_run_ends(dataset, tmp_path):
+    report = train(a_run(dataset, tmp_path, steps=None, minutes=0.01))
+    assert report["seconds"] >= 0.6
+    assert report["validation"]
+
+
+def test_the_same_seed_gives_the_same_weights(dataset, tmp_path):
+    first, second, other = (
+        load_weights(train(a_run(dataset, tmp_path / str(number), seed=seed, steps=5))["weights"]).tensors
+        for number, seed in enumerate((3, 3, 4))
+    )
+    assert np.array_equal(first["conv1.weight"], second["conv1.weight"])
+    assert not np.array_equal(first["conv1.weight"], other["conv1.weight"])
+
+
+def test_weights_of_another_scale_are_a_start(dataset, tmp_path):
+    report = train(a_run(dataset, tmp_path, steps=2))
+    start = load_weights(report["weights"])
+    other = dataclasses.replace(start, network=dataclasses.replace(SPEC, scale=3))
+    begun = training.same_layers(other.tensors, {"conv1.weight": start.tensors["conv1.weight"]})
+    assert np.array_equal(begun["conv1.weight"], start.tensors["conv1.weight"])
+    with pytest.raises(TrainingError, match="no layer in common"):
+        training.same_layers(start.tensors, {"conv1.weight": np.zeros((1, 1, 3, 3))})
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_loss_that_is_no_number_ends_the_run(framework, dataset, tmp_path):
+    recipe = dataclasses.replace(RECIPE, learning_rate=1e20, clip_norm=0.0, optimizer="sgd", warmup=0)
+    with pytest.raises(TrainingError, match="no number any more at step 25; a --learning_rate below"):
+        train(dataclasses.replace(a_run(dataset, tmp_path, framework=framework, steps=1000), recipe=recipe))
+
+
+def test_resume_without_or_with_a_foreign_checkpoint_is_refused(dataset, tmp_path):
+    with pytest.raises(TrainingError, match="nothing to resume"):
+        train(a_run(dataset, tmp_path, resume=True))
+    train(a_run(dataset, tmp_path, steps=2))
+    with pytest.raises(TrainingError, match="another network, recipe, seed or data set"):
+        train(a_run(dataset, tmp_path, steps=4, seed=1, resume=True))
+
+
+def test_a_data_set_of_another_network_is_refused(dataset, tmp_path):
+    run = dataclasses.replace(a_run(dataset, tmp_path), spec=network("espcn", scale=2))
+    with pytest.raises(TrainingError, match="was made for espcn"):
+        train(run)
+
+
+def test_training_in_a_thread_needs_no_signals(dataset, tmp_path):
+    reports = []
+    thread = threading.Thread(target=lambda: reports.append(train(a_run(dataset, tmp_path, steps=2))))
+    thread.start()
+    thread.join()
+    assert reports[0]["steps"] == 2
+
+
+def test_no_half_written_files_remain(dataset, tmp_path):
+    train(a_run(dataset, tmp_path, steps=3))
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"espcn_x2.safetensors", "espcn_x2.checkpoint", "espcn_x2.jsonl", "tensorboard"}
