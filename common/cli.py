@@ -1,0 +1,160 @@
+"""What the two entry points share: flags, their parsing, progress, and how an error becomes an exit code."""
+
+import argparse
+import dataclasses
+import json
+import sys
+import traceback
+from pathlib import Path
+
+from common import __version__
+from common.backend import FRAMEWORKS
+from common.files import written_whole
+from common.networks import NETWORKS
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class CommandError(Exception):
+    """The work failed; the message is one sentence for the user."""
+
+
+def run_command(function, arguments):
+    """Call function(arguments) and return the exit code; errors become one sentence on stderr.
+
+    `arguments.debug` shows the traceback as well.
+    """
+    try:
+        function(arguments)
+        return DONE
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        sys.stderr.close()
+        return FAILED
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong, the user gets a sentence
+        if arguments.debug:
+            traceback.print_exc()
+        print(f"Error: {sentence(error)}", file=sys.stderr)
+        return FAILED
+
+
+def sentence(error):
+    """What to tell a user of an exception."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    if isinstance(error, MemoryError):
+        return "There is not enough memory; a smaller --tile or --batch_size needs less."
+    if isinstance(error, (ValueError, RuntimeError, CommandError)) and str(error):
+        return str(error).strip()
+    return f"{type(error).__name__}: {error}".strip()
+
+
+def boolean(text):
+    """True or False of the words people write for them; argparse's own `bool` takes "False" for true."""
+    words = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
+    try:
+        return words[text.lower()]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false") from None
+
+
+def positive(kind):
+    """An argparse type: a number of `kind` (int or float) above zero."""
+
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = 0
+        if not value > 0 or value == float("inf"):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a positive {'whole ' if kind is int else ''}number")
+        return value
+
+    return parse
+
+
+def tile_size(text):
+    """An argparse type: "auto", 0, or a side in pixels."""
+    if text == "auto" or text.isdigit():
+        return text if text == "auto" else int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is neither 'auto' nor a number of pixels")
+
+
+def variant(text):
+    """An argparse type: KEY=VALUE for a field of a network, e.g. kernels=9-1-5 or activation=relu."""
+    key, equals, value = text.partition("=")
+    if not key or not equals or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    numbers = value.split("-")
+    if all(number.isdigit() for number in numbers):
+        return key, tuple(map(int, numbers)) if len(numbers) > 1 else int(value)
+    return key, value
+
+
+def add_common_flags(parser, framework, scale):
+    """The flags that both entry points have."""
+    parser.add_argument("--framework", choices=list(FRAMEWORKS), default=framework, help="default: %(default)s")
+    parser.add_argument("--scale", type=positive(int), default=scale, help="enlargement factor (default: %(default)s)")
+    parser.add_argument("--weights", metavar="FILE", help="weights to use instead of the shipped ones, or to start training from")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: %(default)s")
+    parser.add_argument("--report", metavar="FILE.json", help="write what was done and measured as JSON")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--version", action="version", version=__version__)
+
+
+def model_names():
+    return list(NETWORKS)
+
+
+def write_report(path, report):
+    """Write `report` as JSON to `path`, if a path was given."""
+    if path:
+        with written_whole(path) as temporary:
+            temporary.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def changed(recipe, arguments):
+    """`recipe` with those of its fields that the user gave as flags of the same name."""
+    given = {field.name: getattr(arguments, field.name, None) for field in dataclasses.fields(recipe)}
+    return dataclasses.replace(recipe, **{name: value for name, value in given.items() if value is not None})
+
+
+class ProgressBar:
+    """Percent done, time left and the newest numbers on stderr; lines every so often where there is no terminal."""
+
+    LINE_EVERY = 10.0  # seconds
+
+    def __init__(self, title, quiet=False):
+        from tqdm import tqdm
+
+        terminal = sys.stderr.isatty()
+        self.bar = tqdm(
+            total=100,
+            desc=title,
+            unit="%",
+            disable=quiet,
+            mininterval=0.1 if terminal else self.LINE_EVERY,
+            maxinterval=1.0 if terminal else self.LINE_EVERY,
+            bar_format="{desc} {percentage:3.0f}%|{bar:20}| {elapsed}<{remaining}{postfix}",
+            ascii=not terminal,
+        )
+        self.numbers = {}
+
+    def __call__(self, fraction, step, numbers):
+        """`fraction` in [0, 1] of the work is done at `step`; `numbers` are shown beside."""
+        self.numbers.update(numbers)
+        shown = {key: f"{value:.4g}" for key, value in self.numbers.items() if value > float("-inf")}
+        self.bar.set_postfix({"step": step, **shown}, refresh=False)
+        self.bar.update(min(100.0, 100 * fraction) - self.bar.n)
+
+    def close(self):
+        self.bar.close()
+
+
+def existing_folder(path):
+    """`path` as a Path; raises CommandError unless it is a folder."""
+    if not Path(path).is_dir():
+        raise CommandError(f"{path} is no folder.")
+    return Path(path)

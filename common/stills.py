@@ -1,0 +1,164 @@
+"""Enlarging files of still pictures: one picture, a folder of them, or an embedded photograph."""
+
+import resource
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from common.cli import CommandError, ProgressBar
+from common.images import PICTURE_SUFFIXES, PictureError, find_pictures, read_picture, write_picture
+
+WRITTEN = tuple(suffix for suffix in PICTURE_SUFFIXES if suffix != ".gif")  # what a result can be saved as
+
+
+class Job:
+    """One call of the program: enlarges what it is given and remembers what a report says of it.
+
+    upscaler: `common.upscaler.Upscaler`. warnings: a sentence each. failed: pictures that could not be enlarged.
+    """
+
+    def __init__(self, upscaler, overwrite=False, quiet=False):
+        self.upscaler, self.overwrite, self.quiet = upscaler, overwrite, quiet
+        self.source = self.target = None
+        self.stages = {"decode": 0.0, "network": 0.0, "encode": 0.0}
+        self.frames_in = self.frames_out = self.failed = 0
+        self.warnings = []
+
+    def run(self, source, target=None):
+        """Enlarge `source`, a picture, a folder or None for an embedded photograph; returns the path of the result.
+
+        target: where the result goes; None puts it beside the source under a name that says what was done.
+        Raises PictureError for a picture that cannot be read or written, CommandError for one in the way.
+        """
+        self.source = source or "embedded photograph"
+        if source is None:
+            self.target = self._photograph(target)
+        elif source.is_dir():
+            self.target = self._folder(source, Path(target) if target else self._beside(source))
+        else:
+            self.target = self._file(source, Path(target) if target else self._beside(source))
+        return self.target
+
+    def report(self):
+        """What was done, for --report."""
+        upscaler, seconds = self.upscaler, sum(self.stages.values())
+        return {
+            "model": upscaler.name,
+            "scale": upscaler.scale,
+            "framework": upscaler.framework,
+            "device": upscaler.function.device,
+            "precision": upscaler.function.precision,
+            "input": str(self.source),
+            "output": str(self.target.resolve()),
+            "frames_in": self.frames_in,
+            "frames_out": self.frames_out,
+            "seconds": round(seconds, 3),
+            "fps": round(self.frames_out / max(seconds, 1e-9), 3),
+            "stage_seconds": {stage: round(spent, 3) for stage, spent in self.stages.items()},
+            "peak_rss_mb": peak_memory(),
+            "warnings": self.warnings,
+        }
+
+    def _file(self, source, target):
+        check_target(source, target, self.overwrite)
+        self.frames_in += 1
+        with self._stage("decode"):
+            picture = read_picture(source)
+        with self._stage("network"):
+            larger = self.upscaler.picture(picture)
+        self._write(target, larger, [f"{source}: {warning}" for warning in picture.warnings])
+        return target
+
+    def _folder(self, source, target):
+        pictures = find_pictures(source)
+        if not pictures:
+            raise CommandError(f"{source} holds no pictures.")
+        if target.exists() and target.samefile(source):
+            raise CommandError(f"{target} is the folder of the pictures themselves; the result needs another one.")
+        targets = result_names(pictures, target)
+        for picture, result in zip(pictures, targets, strict=True):
+            check_target(picture, result, self.overwrite)
+        target.mkdir(parents=True, exist_ok=True)
+        bar = ProgressBar(f"Enlarging {len(pictures)} pictures", self.quiet)
+        for number, (picture, result) in enumerate(zip(pictures, targets, strict=True)):
+            try:
+                self._file(picture, result)
+            except PictureError as error:
+                self.failed += 1
+                self.warnings.append(str(error))
+            bar((number + 1) / len(pictures), number + 1, {})
+        bar.close()
+        return target
+
+    def _photograph(self, target):
+        """Shrink an embedded photograph, enlarge it again and say how near that comes to the original."""
+        from common.metrics import compare, papers_protocol
+        from common.patches import crop_to_multiple
+        from common.resize import resize
+        from common.samples import DEMONSTRATION, photograph
+        from common.upscaler import to_unit
+
+        scale, name = self.upscaler.scale, DEMONSTRATION
+        target = Path(target) if target else self._beside(Path(f"{name}.png"))
+        check_target(Path(name), target, self.overwrite)
+        self.frames_in += 1
+        with self._stage("decode"):
+            truth = photograph(name)
+            truth = replace(truth, pixels=crop_to_multiple(truth.pixels, scale), alpha=None)
+            low = replace(truth, pixels=resize(truth.pixels, 1 / scale))
+        with self._stage("network"):
+            larger = self.upscaler.picture(low)
+        self._write(target, larger, [])
+        if not self.quiet:
+            protocol = papers_protocol(scale)
+            for label, pixels in (("bicubic", resize(low.pixels, scale)), (self.upscaler.name, larger.pixels)):
+                figures = compare(to_unit(truth.pixels), to_unit(pixels), protocol)
+                print(f"{name} x{scale} {label:8} {figures['psnr']:6.2f} dB, SSIM {figures['ssim']:.4f}")
+        return target
+
+    def _write(self, target, picture, warnings):
+        with self._stage("encode"):
+            warnings = [*warnings, *write_picture(target, picture, overwrite=self.overwrite)]
+        self.warnings += warnings
+        self.frames_out += 1
+
+    def _beside(self, source):
+        suffix = source.suffix.lower() if source.suffix.lower() in WRITTEN else ".png"
+        tag = f"_{self.upscaler.name}_x{self.upscaler.scale}"
+        return source.with_name(source.name + tag) if source.is_dir() else source.with_name(source.stem + tag + suffix)
+
+    @contextmanager
+    def _stage(self, stage):
+        begin = time.perf_counter()
+        yield
+        self.stages[stage] += time.perf_counter() - begin
+
+
+def result_names(pictures, folder):
+    """Path in `folder` for the result of each of `pictures`: its own name, with another suffix if that is not written.
+
+    Raises CommandError if two pictures would get the same.
+    """
+    names = [path.name if path.suffix.lower() in WRITTEN else f"{path.stem}.png" for path in pictures]
+    for name in names:
+        if names.count(name) > 1:
+            raise CommandError(f"Two pictures of the folder would both be saved as {name}; rename one of them.")
+    return [Path(folder) / name for name in names]
+
+
+def check_target(source, target, overwrite):
+    """Raise CommandError if `target` is `source`, or exists and must not be replaced, or no picture format."""
+    if target.suffix.lower() not in WRITTEN:
+        raise CommandError(f"{target} does not end in the name of a picture format: {', '.join(WRITTEN)}.")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise CommandError(f"{target} is the input itself, which is never written to.")
+    if target.exists() and not overwrite:
+        raise CommandError(f"{target} exists already; --overwrite replaces it.")
+
+
+def peak_memory():
+    """Largest memory this process has held so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)

@@ -1,0 +1,115 @@
+"""Train a network, or test one: python main.py --stride=14 --is_train=True, then python main.py --is_train=False."""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from common import cli
+
+EXAMPLES = """examples:
+  python main.py --stride=14 --is_train=True                    train SRCNN on the embedded photographs
+  python main.py --stride=21 --is_train=False                   test it
+  python main.py --model espcn --framework torch --train_dir photos --steps 20000
+  python main.py --model espcn --is_train=False --test_dir Set5 --report set5.json
+"""
+
+
+def parser():
+    parse = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parse.add_argument(
+        "--is_train", type=cli.boolean, nargs="?", const=True, default=True, help="train, or test (default: True)"
+    )
+    parse.add_argument("--model", choices=cli.model_names(), default="srcnn", help="default: %(default)s")
+    cli.add_common_flags(parse, framework="tensorflow", scale=3)
+    parse.add_argument(
+        "--precision", choices=["auto", "fp64", "fp32", "bf16"], default="auto", help="default: %(default)s"
+    )
+    parse.add_argument(
+        "--variant",
+        type=cli.variant,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change the network, e.g. kernels=9-1-5 or activation=relu",
+    )
+    parse.add_argument("--c_dim", type=int, choices=[1, 3], default=1, help="1: luma, 3: RGB (default: 1)")
+    parse.add_argument(
+        "--stride",
+        type=cli.positive(int),
+        default=14,
+        help="step between sub-images, in pixels of the network's input (default: 14)",
+    )
+    parse.add_argument(
+        "--checkpoint_dir", default="checkpoint", help="weights, checkpoints, logs (default: %(default)s)"
+    )
+    parse.add_argument("--sample_dir", default="samples", help="pictures made by a test (default: %(default)s)")
+
+    train = parse.add_argument_group("training (sizes and rates default to the network's own recipe)")
+    train.add_argument(
+        "--train_dir", metavar="PATH", help="folder of pictures, or a prepared .h5 (default: embedded photographs)"
+    )
+    train.add_argument("--epoch", type=cli.positive(int), help="length of the run in passes over the data")
+    train.add_argument("--steps", type=cli.positive(int), help="... in batches")
+    train.add_argument("--minutes", type=cli.positive(float), help="... in minutes (default: 8)")
+    train.add_argument("--batch_size", type=cli.positive(int), help="sub-images a step (srcnn: 128)")
+    train.add_argument("--image_size", type=cli.positive(int), help="side of an input sub-image (srcnn: 33)")
+    train.add_argument("--label_size", type=cli.positive(int), help="side of its target (srcnn: 21)")
+    train.add_argument(
+        "--augment",
+        type=cli.positive(float),
+        nargs="+",
+        default=[1.0],
+        metavar="FACTOR",
+        help="use each picture resized by these factors, e.g. 1 0.8 0.6 (default: 1)",
+    )
+    train.add_argument("--learning_rate", type=cli.positive(float), help="its peak; it decays to zero")
+    train.add_argument("--optimizer", choices=["soap", "adam", "sgd"])
+    train.add_argument("--loss", choices=["mse", "l1", "charbonnier"])
+    train.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+
+    test = parse.add_argument_group("testing")
+    test.add_argument("--test_dir", metavar="FOLDER", help="folder of pictures (default: embedded photographs)")
+    return parse
+
+
+def train(arguments):
+    from common import jobs, training
+
+    with tempfile.TemporaryDirectory() as scratch:
+        run = jobs.training_run(arguments, Path(scratch))
+        bar = cli.ProgressBar(f"Training {run.title}")
+        try:
+            report = training.train(run, bar)
+        except training.Interrupted as stop:
+            bar.close()
+            print(
+                f"Stopped after step {stop.step}; the same command with --resume goes on from there.", file=sys.stderr
+            )
+            raise KeyboardInterrupt from None
+        finally:
+            bar.close()
+    cli.write_report(arguments.report, report)
+    jobs.print_training(report)
+    print(report["weights"])
+
+
+def test(arguments):
+    from common import jobs
+
+    with tempfile.TemporaryDirectory() as scratch:
+        report = jobs.test(arguments, Path(scratch))
+    cli.write_report(arguments.report, report)
+    print(Path(arguments.sample_dir).resolve())
+
+
+def main(argv=None):
+    arguments = parser().parse_args(argv)
+    return cli.run_command(train if arguments.is_train else test, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
