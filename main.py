@@ -49,7 +49,10 @@ def parser():
 
     train = parse.add_argument_group("training (sizes and rates default to the network's own recipe)")
     train.add_argument(
-        "--train_dir", metavar="PATH", help="folder of pictures, or a prepared .h5 (default: embedded photographs)"
+        "--train_dir",
+        nargs="+",
+        metavar="PATH",
+        help="folders of pictures, or a prepared .h5 (default: embedded photographs)",
     )
     train.add_argument("--epoch", type=cli.positive(int), help="length of the run in passes over the data")
     train.add_argument("--steps", type=cli.positive(int), help="... in batches")

@@ -41,14 +41,19 @@ def run_command(function, arguments):
 
 
 def sentence(error):
-    """What to tell a user of an exception."""
+    """What to tell a user of an exception, ending in a full stop."""
+    text = _words(error).rstrip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _words(error):
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, MemoryError):
         return "There is not enough memory; a smaller --tile or --batch_size needs less."
     if isinstance(error, (ValueError, RuntimeError, CommandError)) and str(error):
-        return str(error).strip()
-    return f"{type(error).__name__}: {error}".strip()
+        return str(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def boolean(text):
@@ -97,7 +102,7 @@ def add_common_flags(parser, framework, scale):
     """The flags that both entry points have."""
     parser.add_argument("--framework", choices=list(FRAMEWORKS), default=framework, help="default: %(default)s")
     parser.add_argument("--scale", type=positive(int), default=scale, help="enlargement factor (default: %(default)s)")
-    parser.add_argument("--weights", metavar="FILE", help="weights to use instead of the shipped ones, or to start training from")
+    parser.add_argument("--weights", metavar="FILE", help="weights to use, or to start training from, instead of ours")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: %(default)s")
     parser.add_argument("--report", metavar="FILE.json", help="write what was done and measured as JSON")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

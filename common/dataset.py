@@ -5,6 +5,7 @@ The group `validation` keeps the whole pictures that were held back, as planes (
 file is all that a training machine needs.
 """
 
+import hashlib
 import json
 import queue
 import threading
@@ -36,7 +37,7 @@ class Source:
     label_size: int
     stride: int
     enlargements: tuple[float, ...] = (1.0,)
-    pictures: str = ""  # folder, and names with sizes in bytes, so that a changed folder is noticed
+    pictures: str = ""  # which, see `describe`
     seed: int = 0
 
 
@@ -50,8 +51,10 @@ def split(paths):
 
 
 def describe(paths):
-    """One string that changes when a file of `paths` is added, removed, renamed or changes its size."""
-    return json.dumps([[str(Path(path).resolve()), Path(path).stat().st_size] for path in paths])
+    """Which pictures: names of their folders, number, and a digest that changes with any file's name or size."""
+    files = json.dumps([[path.parent.name, path.name, path.stat().st_size] for path in map(Path, paths)])
+    folders = dict.fromkeys(Path(path).resolve().parent.name for path in paths)
+    return f"{' + '.join(folders)}, {len(paths)} pictures, {hashlib.sha256(files.encode()).hexdigest()[:12]}"
 
 
 def build(target, paths, spec, source, report=lambda done, total, skipped: None):

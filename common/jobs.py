@@ -1,5 +1,6 @@
 """What `main.py` does, between its flags and the work."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def training_run(arguments, scratch):
         minutes=minutes,
         start=load_weights(arguments.weights) if arguments.weights else None,
         resume=arguments.resume,
+        command=shlex.join(["python", "main.py", *sys.argv[1:]]),
     )
 
 
@@ -57,8 +59,8 @@ def prepared_dataset(arguments, spec, recipe, folder, scratch):
     from common.dataset import Source, build, describe, is_built
 
     given = arguments.train_dir
-    if given and Path(given).suffix in (".h5", ".hdf5"):
-        return Path(given)
+    if given and Path(given[0]).suffix in (".h5", ".hdf5"):
+        return Path(given[0])
     pictures = pictures_of(given, scratch)
     source = Source(
         model=arguments.model,
@@ -82,16 +84,15 @@ def prepared_dataset(arguments, spec, recipe, folder, scratch):
     return target
 
 
-def pictures_of(folder, scratch):
-    """Paths of the pictures in `folder`, or of the embedded photographs, which are written to `scratch`."""
-    if folder is None:
+def pictures_of(folders, scratch):
+    """Paths of the pictures in `folders`, or of the embedded photographs, which are written to `scratch`."""
+    if folders is None:
         from common.samples import write_photographs
 
-        write_photographs(scratch)
-        folder = scratch
-    pictures = find_pictures(cli.existing_folder(folder))
+        return write_photographs(scratch)
+    pictures = [picture for folder in folders for picture in find_pictures(cli.existing_folder(folder))]
     if not pictures:
-        raise cli.CommandError(f"{folder} holds no pictures.")
+        raise cli.CommandError(f"{' and '.join(map(str, folders))} holds no pictures.")
     return pictures
 
 
@@ -108,7 +109,7 @@ def test(arguments, scratch):
     from common.upscaler import Upscaler
 
     weights, path = weights_for_test(arguments)
-    pictures = pictures_of(arguments.test_dir, scratch)
+    pictures = pictures_of([arguments.test_dir] if arguments.test_dir else None, scratch)
     upscaler = Upscaler(weights, arguments.framework, arguments.device, arguments.precision, tile=arguments.stride)
     print(f"{weights.name} x{upscaler.scale}, {arguments.framework}, {path}")
     print(f"{'':24}{'PSNR':>8}{'SSIM':>8}   bicubic{'PSNR':>8}{'SSIM':>8}")

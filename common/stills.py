@@ -125,6 +125,7 @@ class Job:
         self.frames_out += 1
 
     def _beside(self, source):
+        source = source.resolve() if source.is_dir() else source  # "." has no name of its own
         suffix = source.suffix.lower() if source.suffix.lower() in WRITTEN else ".png"
         tag = f"_{self.upscaler.name}_x{self.upscaler.scale}"
         return source.with_name(source.name + tag) if source.is_dir() else source.with_name(source.stem + tag + suffix)

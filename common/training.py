@@ -64,6 +64,7 @@ class Run:
     minutes: float | None = None
     start: Weights | None = None
     resume: bool = False
+    command: str = ""  # what the user typed, for the header of the weights
     memory: int = 2 << 30
 
     @property
@@ -169,6 +170,7 @@ class Loop:
     def _save_weights(self):
         attributes, run = self.dataset.attributes, self.run
         info = {
+            "command": run.command,
             "training_data": str(attributes.get("pictures", "")),
             "sub_images": str(len(self.dataset)),
             "recipe": json.dumps(asdict(run.recipe)),

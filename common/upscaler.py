@@ -71,7 +71,8 @@ class Upscaler:
     def _alpha(self, alpha):
         if alpha.min() == alpha.max():  # opaque, as most are
             return np.full((alpha.shape[0] * self.scale, alpha.shape[1] * self.scale), alpha[0, 0])
-        return (self._luma_and_bicubic if self.spec.colour == "luma" else self._rgb)(alpha[..., None])[..., 0]
+        high = (self._luma_and_bicubic if self.spec.colour == "luma" else self._rgb)(alpha[..., None])[..., 0]
+        return between_neighbours(high, alpha, self.scale)
 
     def tiles(self, low, convert=lambda crop: crop):
         """Yield ((rows, columns) of the result, (h, w, C) float32) until the result is covered.
@@ -137,6 +138,19 @@ def enlarged(low, rows, columns, scale, halo=0, convert=lambda crop: crop):
 def inside(axis, halo, length):
     """Positions of a slice widened by `halo` to both sides, those outside [0, length) moved to the nearest inside."""
     return np.clip(np.arange(axis.start - halo, axis.stop + halo), 0, length - 1)
+
+
+def between_neighbours(high, low, scale):
+    """`high` (scale H, scale W) kept between the least and the greatest of the 3 x 3 pixels of `low` around its place.
+
+    Ringing that nobody sees in a picture shows as dots in transparency, where it should be nothing or all.
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(low, 1, mode="edge"), (3, 3))
+    least, greatest = (
+        np.repeat(np.repeat(limit, scale, axis=0), scale, axis=1)
+        for limit in (windows.min((2, 3)), windows.max((2, 3)))
+    )
+    return np.clip(high, least, greatest)
 
 
 def to_unit(pixels):

@@ -102,9 +102,8 @@ class SOAP(Adam):
             if count % every == 1:
                 self.turn(self.state[key], self.state[key.removesuffix("_basis")])
 
-    @tf.function
     def turn(self, basis, average):
-        """One step of orthogonal iteration (algorithm 4), in double precision: near-equal eigenvalues amplify rounding."""
+        """One step of orthogonal iteration (algorithm 4), in float64: near-equal eigenvalues amplify rounding."""
         average, turned = tf.cast(average, tf.float64), tf.cast(basis, tf.float64)
         damping = self.damping * tf.linalg.trace(average) / average.shape[0]
         basis.assign(tf.cast(tf.linalg.qr(average @ turned + damping * turned)[0], basis.dtype))

@@ -105,7 +105,7 @@ class SOAP(Adam):
 
     @torch.no_grad()
     def turn(self, basis, average):
-        """One step of orthogonal iteration (algorithm 4), in double precision: near-equal eigenvalues amplify rounding."""
+        """One step of orthogonal iteration (algorithm 4), in float64: near-equal eigenvalues amplify rounding."""
         average, turned = average.double(), basis.double()
         damping = self.damping * torch.trace(average) / average.shape[0]
         basis.copy_(torch.linalg.qr(average @ turned + damping * turned)[0])

@@ -1,0 +1,72 @@
+"""Writes weights/README.md, the cards of the shipped weights, from their headers and from the benchmark's figures.
+
+python -m common.benchmark --report figures.json && python docs/cards.py figures.json
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from sys import argv, path
+
+ROOT = Path(__file__).resolve().parent.parent
+path.insert(0, str(ROOT))
+
+from common.networks import NETWORKS
+from common.weights import load_weights, shipped, shipped_scales
+
+HEAD = """# Weights
+
+One file for each network and scale, loaded by both frameworks and, as they are plain state dictionaries in safetensors,
+by anybody else. All were trained by this project from random weights, on T91 and the 200 training images of BSDS300
+only; ten of these were held back to choose the best weights of a run. The test sets took no part.
+
+Figures are PSNR in dB on luma and SSIM by the protocol of the papers. This page is written by `python docs/cards.py`
+from the headers of the files and from what `python -m common.benchmark --report figures.json` measured.
+"""
+
+CARD = """
+## {title}
+
+{paper}.
+
+| | |
+|---|---|
+| network | `{network}`, {parameters:,} parameters |
+| data | {training_data}; {sub_images} sub-images |
+| recipe | `{recipe}` |
+| command | `{command}` |
+| run | {steps} steps in {precision} by {framework}, seed {seed} |
+| held-back pictures | {validation_psnr} dB, bicubic {validation_bicubic_psnr} dB |
+| measured | {measured} |
+| SHA-256 | `{digest}` |
+"""
+
+
+def card(name, scale, figures):
+    """The card of one file; `figures` are the rows of the benchmark."""
+    weights = load_weights(shipped(name, scale))
+    rows = [row for row in figures if (row["model"], row["scale"]) == (name, scale)]
+    measured = "; ".join(
+        f"{row['set']} {row['torch']['psnr']:.2f} / {row['torch']['ssim']:.4f} "
+        f"(bicubic {row['bicubic']['psnr']:.2f} / {row['bicubic']['ssim']:.4f})"
+        for row in rows
+    )
+    return CARD.format(
+        title=f"{name}_x{scale}",
+        paper=weights.network.paper,
+        network=weights.network.to_json(),
+        parameters=weights.network.parameters,
+        measured=measured,
+        digest=hashlib.sha256(shipped(name, scale).read_bytes()).hexdigest(),
+        **weights.info,
+    )
+
+
+def main():
+    figures = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
+    cards = [card(name, scale, figures) for name in NETWORKS for scale in shipped_scales(name)]
+    (ROOT / "weights" / "README.md").write_text(HEAD + "".join(cards), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
