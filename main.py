@@ -52,7 +52,7 @@ def parser():
         "--train_dir",
         nargs="+",
         metavar="PATH",
-        help="folders of pictures, or a prepared .h5 (default: embedded photographs)",
+        help="folders of pictures, one named twice counts twice, or a prepared .h5 (default: embedded photographs)",
     )
     train.add_argument("--epoch", type=cli.positive(int), help="length of the run in passes over the data")
     train.add_argument("--steps", type=cli.positive(int), help="... in batches")

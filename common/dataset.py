@@ -9,6 +9,7 @@ import hashlib
 import json
 import queue
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,13 +54,15 @@ def split(paths):
 def describe(paths):
     """Which pictures: names of their folders, number, and a digest that changes with any file's name or size."""
     files = json.dumps([[path.parent.name, path.name, path.stat().st_size] for path in map(Path, paths)])
-    folders = dict.fromkeys(Path(path).resolve().parent.name for path in paths)
-    return f"{' + '.join(folders)}, {len(paths)} pictures, {hashlib.sha256(files.encode()).hexdigest()[:12]}"
+    times = Counter(Path(path).resolve() for path in paths)
+    folders = dict.fromkeys(f"{path.parent.name}{f' ({n} times)' if n > 1 else ''}" for path, n in times.items())
+    return f"{' + '.join(folders)}, {len(times)} pictures, {hashlib.sha256(files.encode()).hexdigest()[:12]}"
 
 
 def build(target, paths, spec, source, report=lambda done, total, skipped: None):
     """Write the data set `target` from the pictures `paths`; returns [(path, why)] of those skipped as damaged.
 
+    A picture named several times counts as often.
     Every picture is also used resized by each factor of `source.enlargements` other than 1. Memory holds one picture
     at a time. The file appears under its name only when it is whole. Raises DatasetError if no sub-image comes of it.
     """
@@ -81,14 +84,15 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None)
             for key, size in (("data", source.image_size), ("label", source.label_size))
         }
         validation = file.create_group("validation")
-        for done, path in enumerate(dict.fromkeys([*training, *held_back])):
-            report(done, len(training) + len(held_back), skipped)
+        pictures = [*training, *(path for path in held_back if path not in training)]
+        for done, path in enumerate(pictures):
+            report(done, len(pictures), skipped)
             try:
                 pixels = read_picture(path).pixels
             except PictureError as error:
                 skipped.append((path, str(error)))
                 continue
-            if path in held_back:
+            if path in held_back and Path(path).name not in validation:
                 validation.create_dataset(Path(path).name, data=pixels)
             if path in training:
                 high = luma_or_rgb(pixels, spec.colour)
