@@ -80,10 +80,10 @@ def parser():
 
 
 def train(arguments):
-    from common import jobs, training
+    from common import experiments, training
 
     with tempfile.TemporaryDirectory() as scratch:
-        run = jobs.training_run(arguments, Path(scratch))
+        run = experiments.training_run(arguments, Path(scratch))
         bar = cli.ProgressBar(f"Training {run.title}")
         try:
             report = training.train(run, bar)
@@ -96,15 +96,15 @@ def train(arguments):
         finally:
             bar.close()
     cli.write_report(arguments.report, report)
-    jobs.print_training(report)
+    experiments.print_training(report)
     print(report["weights"])
 
 
 def test(arguments):
-    from common import jobs
+    from common import experiments
 
     with tempfile.TemporaryDirectory() as scratch:
-        report = jobs.test(arguments, Path(scratch))
+        report = experiments.test(arguments, Path(scratch))
     cli.write_report(arguments.report, report)
     print(Path(arguments.sample_dir).resolve())
 

@@ -12,6 +12,7 @@ from common.backend import FRAMEWORKS
 from common.files import written_whole
 from common.networks import NETWORKS
 
+LOG_EVERY = 10.0  # seconds between two lines of progress where there is no terminal
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -126,25 +127,28 @@ def changed(recipe, arguments):
     return dataclasses.replace(recipe, **{name: value for name, value in given.items() if value is not None})
 
 
+def _bar_options(quiet):
+    """Options of tqdm for all bars: on a terminal they move, in a log they are a line every so often."""
+    terminal = sys.stderr.isatty()
+    every = 1.0 if terminal else LOG_EVERY
+    return {"disable": quiet, "mininterval": 0.1 if terminal else every, "maxinterval": every, "ascii": not terminal}
+
+
+def frame_bar(title, total, quiet=False):
+    """A tqdm bar of frames, frames a second and time left; `total` is None where nobody knows it."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=title, unit="frame", **_bar_options(quiet))
+
+
 class ProgressBar:
     """Percent done, time left and the newest numbers on stderr; lines every so often where there is no terminal."""
-
-    LINE_EVERY = 10.0  # seconds
 
     def __init__(self, title, quiet=False):
         from tqdm import tqdm
 
-        terminal = sys.stderr.isatty()
-        self.bar = tqdm(
-            total=100,
-            desc=title,
-            unit="%",
-            disable=quiet,
-            mininterval=0.1 if terminal else self.LINE_EVERY,
-            maxinterval=1.0 if terminal else self.LINE_EVERY,
-            bar_format="{desc} {percentage:3.0f}%|{bar:20}| {elapsed}<{remaining}{postfix}",
-            ascii=not terminal,
-        )
+        form = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}<{remaining}{postfix}"
+        self.bar = tqdm(total=100, desc=title, unit="%", bar_format=form, **_bar_options(quiet))
         self.numbers = {}
 
     def __call__(self, fraction, step, numbers):

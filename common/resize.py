@@ -14,7 +14,7 @@ BLOCK = 32  # output samples that share one small matrix product; 16 to 64 are e
 CACHED_AXES = 64  # a video asks for the same few axes over and over
 
 
-def resize(image, scale=None, *, size=None, antialias=True, border="mirror", axes=(0, 1)):
+def resize(image, scale=None, *, size=None, antialias=True, border="mirror", axes=(0, 1), shift=(0.0, 0.0)):
     """Enlarge or shrink `image` by bicubic interpolation.
 
     image: array with rows and columns on `axes`, (H, W) or (H, W, C) by default. Floating point is computed in its own
@@ -25,6 +25,8 @@ def resize(image, scale=None, *, size=None, antialias=True, border="mirror", axe
     antialias: widen the kernel when shrinking.
     border: "mirror" repeats the picture mirrored with its edge pixel (MATLAB since 2007), "clamp" its edge pixel only
         (older releases).
+    shift: (rows, columns) by which the result is displaced, in its own pixels; positive shows what lies further down
+        and to the right. Chroma whose samples do not lie between those of luma needs it.
     Raises ValueError unless exactly one of `scale` and `size` is given, or if one of them is not positive.
     """
     image = np.asarray(image)
@@ -38,19 +40,19 @@ def resize(image, scale=None, *, size=None, antialias=True, border="mirror", axe
     planes = np.moveaxis(image, axes, (-2, -1))
     # MATLAB works first along the axis that shrinks most; of equals, along the rows' axis.
     for axis in sorted((0, 1), key=lambda axis: scales[axis]):
-        planes = _resize_axis(planes, axis - 2, old[axis], new[axis], scales[axis], antialias, border)
+        planes = _resize_axis(planes, axis - 2, old[axis], new[axis], scales[axis], shift[axis], antialias, border)
     return np.ascontiguousarray(np.moveaxis(planes, (-2, -1), axes))
 
 
-def _resize_axis(planes, axis, old, new, scale, antialias, border):
-    if old == new and scale == 1:
+def _resize_axis(planes, axis, old, new, scale, shift, antialias, border):
+    if old == new and scale == 1 and not shift:
         return planes
     kind = planes.dtype
     real = kind if np.issubdtype(kind, np.floating) else np.dtype(np.float64)
     shape = list(planes.shape)
     shape[axis] = new
     result = np.empty(shape, real)
-    for begin, end, low, high, weights in _blocks(old, new, scale, antialias, border, real.char):
+    for begin, end, low, high, weights in _blocks(old, new, scale, shift, antialias, border, real.char):
         if axis == -2:
             np.matmul(weights, planes[..., low:high, :].astype(real, copy=False), out=result[..., begin:end, :])
         else:
@@ -62,9 +64,9 @@ def _resize_axis(planes, axis, old, new, scale, antialias, border):
 
 
 @lru_cache(maxsize=CACHED_AXES)
-def _blocks(old, new, scale, antialias, border, real):
+def _blocks(old, new, scale, shift, antialias, border, real):
     """The banded matrix of one axis as dense blocks [(first output, end, first input, end, weights)]."""
-    index, weight = _taps(old, new, scale, antialias, border)
+    index, weight = _taps(old, new, scale, shift, antialias, border)
     blocks = []
     for begin in range(0, new, BLOCK):
         end = min(begin + BLOCK, new)
@@ -75,11 +77,11 @@ def _blocks(old, new, scale, antialias, border, real):
     return blocks
 
 
-def _taps(old, new, scale, antialias, border):
+def _taps(old, new, scale, shift, antialias, border):
     """Input positions and weights, both (new, taps), of every output sample of one axis."""
     stretch = min(scale, 1.0) if antialias else 1.0
     width = 4.0 / stretch
-    centre = (np.arange(new) + 0.5) / scale - 0.5
+    centre = (np.arange(new) + 0.5 + shift) / scale - 0.5
     first = np.floor(centre - width / 2)
     index = (first[:, None] + np.arange(int(np.ceil(width)) + 2)).astype(np.int64)
     weight = _keys(stretch * (centre[:, None] - index))

@@ -1,30 +1,15 @@
 """Enlarging files of still pictures: one picture, a folder of them, or an embedded photograph."""
 
-import resource
-import sys
-import time
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from common.cli import CommandError, ProgressBar
-from common.images import PICTURE_SUFFIXES, PictureError, find_pictures, read_picture, write_picture
+from common.images import WRITABLE_SUFFIXES, PictureError, find_pictures, read_picture, write_picture
+from common.jobs import Job
 
-WRITTEN = tuple(suffix for suffix in PICTURE_SUFFIXES if suffix != ".gif")  # what a result can be saved as
 
-
-class Job:
-    """One call of the program: enlarges what it is given and remembers what a report says of it.
-
-    upscaler: `common.upscaler.Upscaler`. warnings: a sentence each. failed: pictures that could not be enlarged.
-    """
-
-    def __init__(self, upscaler, overwrite=False, quiet=False):
-        self.upscaler, self.overwrite, self.quiet = upscaler, overwrite, quiet
-        self.source = self.target = None
-        self.stages = {"decode": 0.0, "network": 0.0, "encode": 0.0}
-        self.frames_in = self.frames_out = self.failed = 0
-        self.warnings = []
+class StillsJob(Job):
+    """Enlarges a picture, a folder of pictures, or an embedded photograph."""
 
     def run(self, source, target=None):
         """Enlarge `source`, a picture, a folder or None for an embedded photograph; returns the path of the result.
@@ -39,34 +24,15 @@ class Job:
             self.target = self._folder(source, Path(target) if target else self._beside(source))
         else:
             self.target = self._file(source, Path(target) if target else self._beside(source))
+        self.target = self.target.resolve()
         return self.target
-
-    def report(self):
-        """What was done, for --report."""
-        upscaler, seconds = self.upscaler, sum(self.stages.values())
-        return {
-            "model": upscaler.name,
-            "scale": upscaler.scale,
-            "framework": upscaler.framework,
-            "device": upscaler.function.device,
-            "precision": upscaler.function.precision,
-            "input": str(self.source),
-            "output": str(self.target.resolve()),
-            "frames_in": self.frames_in,
-            "frames_out": self.frames_out,
-            "seconds": round(seconds, 3),
-            "fps": round(self.frames_out / max(seconds, 1e-9), 3),
-            "stage_seconds": {stage: round(spent, 3) for stage, spent in self.stages.items()},
-            "peak_rss_mb": peak_memory(),
-            "warnings": self.warnings,
-        }
 
     def _file(self, source, target):
         check_target(source, target, self.overwrite)
         self.frames_in += 1
-        with self._stage("decode"):
+        with self.stage("decode"):
             picture = read_picture(source)
-        with self._stage("network"):
+        with self.stage("network"):
             larger = self.upscaler.picture(picture)
         self._write(target, larger, [f"{source}: {warning}" for warning in picture.warnings])
         return target
@@ -104,11 +70,11 @@ class Job:
         target = Path(target) if target else self._beside(Path(f"{name}.png"))
         check_target(Path(name), target, self.overwrite)
         self.frames_in += 1
-        with self._stage("decode"):
+        with self.stage("decode"):
             truth = photograph(name)
             truth = replace(truth, pixels=crop_to_multiple(truth.pixels, scale), alpha=None)
             low = replace(truth, pixels=resize(truth.pixels, 1 / scale))
-        with self._stage("network"):
+        with self.stage("network"):
             larger = self.upscaler.picture(low)
         self._write(target, larger, [])
         if not self.quiet:
@@ -119,22 +85,16 @@ class Job:
         return target
 
     def _write(self, target, picture, warnings):
-        with self._stage("encode"):
+        with self.stage("encode"):
             warnings = [*warnings, *write_picture(target, picture, overwrite=self.overwrite)]
         self.warnings += warnings
         self.frames_out += 1
 
     def _beside(self, source):
         source = source.resolve() if source.is_dir() else source  # "." has no name of its own
-        suffix = source.suffix.lower() if source.suffix.lower() in WRITTEN else ".png"
+        suffix = source.suffix.lower() if source.suffix.lower() in WRITABLE_SUFFIXES else ".png"
         tag = f"_{self.upscaler.name}_x{self.upscaler.scale}"
         return source.with_name(source.name + tag) if source.is_dir() else source.with_name(source.stem + tag + suffix)
-
-    @contextmanager
-    def _stage(self, stage):
-        begin = time.perf_counter()
-        yield
-        self.stages[stage] += time.perf_counter() - begin
 
 
 def result_names(pictures, folder):
@@ -142,7 +102,7 @@ def result_names(pictures, folder):
 
     Raises CommandError if two pictures would get the same.
     """
-    names = [path.name if path.suffix.lower() in WRITTEN else f"{path.stem}.png" for path in pictures]
+    names = [path.name if path.suffix.lower() in WRITABLE_SUFFIXES else f"{path.stem}.png" for path in pictures]
     for name in names:
         if names.count(name) > 1:
             raise CommandError(f"Two pictures of the folder would both be saved as {name}; rename one of them.")
@@ -151,15 +111,9 @@ def result_names(pictures, folder):
 
 def check_target(source, target, overwrite):
     """Raise CommandError if `target` is `source`, or exists and must not be replaced, or no picture format."""
-    if target.suffix.lower() not in WRITTEN:
-        raise CommandError(f"{target} does not end in the name of a picture format: {', '.join(WRITTEN)}.")
+    if target.suffix.lower() not in WRITABLE_SUFFIXES:
+        raise CommandError(f"{target} does not end in the name of a picture format: {', '.join(WRITABLE_SUFFIXES)}.")
     if target.exists() and source.exists() and target.samefile(source):
         raise CommandError(f"{target} is the input itself, which is never written to.")
     if target.exists() and not overwrite:
         raise CommandError(f"{target} exists already; --overwrite replaces it.")
-
-
-def peak_memory():
-    """Largest memory this process has held so far, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)

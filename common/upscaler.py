@@ -74,6 +74,33 @@ class Upscaler:
         high = (self._luma_and_bicubic if self.spec.colour == "luma" else self._rgb)(alpha[..., None])[..., 0]
         return between_neighbours(high, alpha, self.scale)
 
+    def frame(self, frame, left_sited=True):
+        """Enlarge a `common.video_frames.Frame`, luma by the network, chroma by bicubic interpolation, in its own depth.
+
+        left_sited: samples of subsampled chroma lie on a luma column, as in MPEG video, and not between two.
+        """
+        scale, bits = self.scale, frame.bits
+        chroma = frame.chroma and tuple(
+            self._chroma(plane, frame.luma.shape[1], bits, left_sited) for plane in frame.chroma
+        )
+        alpha = None
+        if frame.alpha is not None:
+            alpha = between_neighbours(self._plane(frame.alpha, 2**bits - 1, bits), frame.alpha, scale)
+        # Studio range is 16 .. 235 in the unit of 255 at any depth, as the networks have learnt it.
+        return replace(frame, luma=self._plane(frame.luma, 255 << (bits - 8), bits), chroma=chroma, alpha=alpha)
+
+    def _plane(self, plane, unit, bits):
+        high = np.empty((plane.shape[0] * self.scale, plane.shape[1] * self.scale), plane.dtype)
+        for place, output in self.tiles(plane[..., None], lambda crop: to_unit(crop, unit)):
+            high[place] = from_unit(output[..., 0], plane.dtype, unit, 2**bits - 1)
+        return high
+
+    def _chroma(self, plane, luma_columns, bits, left_sited):
+        columns = max(1, round(luma_columns / plane.shape[1]))  # of luma per sample
+        shift = (self.scale - 1) / 2 * (1 - 1 / columns) if left_sited else 0.0
+        high = resize(plane.astype(np.float32), self.scale, shift=(0.0, shift))
+        return from_unit(high, plane.dtype, 1, 2**bits - 1)
+
     def tiles(self, low, convert=lambda crop: crop):
         """Yield ((rows, columns) of the result, (h, w, C) float32) until the result is covered.
 
@@ -153,12 +180,12 @@ def between_neighbours(high, low, scale):
     return np.clip(high, least, greatest)
 
 
-def to_unit(pixels):
-    """Integers to float32 in [0, 1]."""
-    return (pixels / np.float32(np.iinfo(pixels.dtype).max)).astype(np.float32)
+def to_unit(pixels, unit=None):
+    """Integers to float32, `unit` (by default the largest of their type) to 1."""
+    return pixels.astype(np.float32) / np.float32(unit or np.iinfo(pixels.dtype).max)
 
 
-def from_unit(values, kind):
-    """Float in [0, 1] to integers of type `kind`, clipped and rounded."""
-    peak = np.iinfo(kind).max
-    return np.floor(np.clip(values, 0, 1) * peak + 0.5).astype(kind)
+def from_unit(values, kind, unit=None, peak=None):
+    """Float to integers of type `kind`, 1 to `unit`, rounded and clipped to 0 .. `peak`; by default its greatest."""
+    peak = peak or np.iinfo(kind).max
+    return np.clip(np.floor(values * (unit or peak) + 0.5), 0, peak).astype(kind)

@@ -1,0 +1,163 @@
+"""What `main.py` does, between its flags and the work."""
+
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from common import cli
+from common.evaluation import evaluate, mean
+from common.images import PictureError, find_pictures, read_picture, write_picture
+from common.networks import network
+from common.weights import load_weights, shipped, weights_for
+
+DEFAULT_MINUTES = 8  # of training, if no length is asked for
+
+
+def training_run(arguments, scratch):
+    """The `Run` that `arguments` ask for, its data set built; `scratch` is a folder for temporary files."""
+    from common.dataset import Dataset
+    from common.training import Run
+
+    spec = asked_network(arguments)
+    recipe = cli.changed(spec.recipe, arguments)
+    folder = Path(arguments.checkpoint_dir)
+    dataset = prepared_dataset(arguments, spec, recipe, folder, scratch)
+    steps, minutes = arguments.steps, arguments.minutes
+    if arguments.epoch:
+        with Dataset(dataset, recipe.batch_size, memory=0) as opened:
+            steps = arguments.epoch * opened.steps_per_epoch
+    if not steps and not minutes:
+        minutes = DEFAULT_MINUTES
+    return Run(
+        name=arguments.model,
+        spec=spec,
+        recipe=recipe,
+        dataset=dataset,
+        folder=folder,
+        framework=arguments.framework,
+        device=arguments.device,
+        precision="fp32" if arguments.precision == "auto" else arguments.precision,
+        seed=arguments.seed,
+        steps=steps,
+        minutes=minutes,
+        start=load_weights(arguments.weights) if arguments.weights else None,
+        resume=arguments.resume,
+        command=shlex.join(["python", "main.py", *sys.argv[1:]]),
+    )
+
+
+def asked_network(arguments):
+    """The network that the flags describe."""
+    colour = "rgb" if arguments.c_dim == 3 else "luma"
+    return network(arguments.model, **{"scale": arguments.scale, "colour": colour, **dict(arguments.variant)})
+
+
+def prepared_dataset(arguments, spec, recipe, folder, scratch):
+    """Path of the HDF5 file to train on: the one given, the one built before from the same pictures, or a new one."""
+    from common.dataset import Source, build, describe, is_built
+
+    given = arguments.train_dir
+    if given and Path(given[0]).suffix in (".h5", ".hdf5"):
+        return Path(given[0])
+    pictures = pictures_of(given, scratch)
+    source = Source(
+        model=arguments.model,
+        network=spec.to_json(),
+        image_size=recipe.image_size,
+        label_size=recipe.label_size or (recipe.image_size - 2 * spec.halo) * spec.factor,
+        stride=arguments.stride,
+        enlargements=tuple(arguments.augment),
+        pictures=describe(pictures) if given else "the embedded photographs",
+        seed=arguments.seed,
+    )
+    target = folder / f"{arguments.model}_x{spec.scale}.h5"
+    if not is_built(target, source):
+        bar = cli.ProgressBar("Cutting sub-images")
+        skipped = build(target, pictures, spec, source, lambda done, total, skipped: bar(done / total, done, {}))
+        bar.close()
+        for _, why in skipped:
+            print(f"Skipped: {why}", file=sys.stderr)
+        if skipped:
+            print(f"{len(skipped)} of {len(pictures)} pictures were skipped.", file=sys.stderr)
+    return target
+
+
+def pictures_of(folders, scratch):
+    """Paths of the pictures in `folders`, or of the embedded photographs, which are written to `scratch`."""
+    if folders is None:
+        from common.samples import write_photographs
+
+        return write_photographs(scratch)
+    pictures = [picture for folder in folders for picture in find_pictures(cli.existing_folder(folder))]
+    if not pictures:
+        raise cli.CommandError(f"{' and '.join(map(str, folders))} holds no pictures.")
+    return pictures
+
+
+def weights_for_test(arguments):
+    """(weights, path): those given, else those trained in the checkpoint folder, else the shipped ones."""
+    trained = Path(arguments.checkpoint_dir) / f"{arguments.model}_x{arguments.scale}.safetensors"
+    path = arguments.weights or (trained if trained.exists() else None)
+    weights = weights_for(arguments.model, arguments.scale, path)
+    return weights, Path(path or shipped(arguments.model, arguments.scale))
+
+
+def test(arguments, scratch):
+    """Test on a folder of pictures, print a table, save the results as pictures; returns the report."""
+    from common.upscaler import Upscaler
+
+    weights, path = weights_for_test(arguments)
+    pictures = pictures_of([arguments.test_dir] if arguments.test_dir else None, scratch)
+    upscaler = Upscaler(weights, arguments.framework, arguments.device, arguments.precision, tile=arguments.stride)
+    print(f"{weights.name} x{upscaler.scale}, {arguments.framework}, {path}")
+    print(f"{'':24}{'PSNR':>8}{'SSIM':>8}   bicubic{'PSNR':>8}{'SSIM':>8}")
+    results = []
+    for picture in pictures:
+        try:
+            original = read_picture(picture)
+            result = evaluate(upscaler, picture.name, original.pixels)
+        except (PictureError, ValueError) as error:
+            print(f"Skipped: {error}", file=sys.stderr)
+            continue
+        results.append(result)
+        print_row(result.name, result.figures)
+        target = Path(arguments.sample_dir) / f"{picture.stem}_{upscaler.name}_x{upscaler.scale}.png"
+        write_picture(target, replace_pixels(original, result.pixels), overwrite=True)
+    if not results:
+        raise cli.CommandError(f"{arguments.test_dir} holds no picture that can be tested.")
+    average = mean(results)
+    print_row(f"mean of {len(results)}", average)
+    return {
+        "model": weights.name,
+        "scale": upscaler.scale,
+        "framework": arguments.framework,
+        "precision": upscaler.function.precision,
+        "weights": str(path.resolve()),
+        "dataset": str(Path(arguments.test_dir).resolve()) if arguments.test_dir else "embedded photographs",
+        "images": [result.figures for result in results],
+        "mean": average,
+    }
+
+
+def replace_pixels(picture, pixels):
+    """`picture` with other pixels; its alpha, of another size, is left out."""
+    from dataclasses import replace
+
+    return replace(picture, pixels=np.ascontiguousarray(pixels), alpha=None)
+
+
+def print_row(name, figures):
+    print(
+        f"{name[:24]:24}{figures['psnr']:8.2f}{figures['ssim']:8.4f}          "
+        f"{figures['bicubic_psnr']:8.2f}{figures['bicubic_ssim']:8.4f}"
+    )
+
+
+def print_training(report):
+    """The end of a training run in two lines."""
+    print(f"{report['steps']} steps in {report['seconds']:.0f} s, {report['samples_per_second']:.0f} sub-images/s")
+    if report["validation"]:
+        best = max(psnr for _, psnr in report["validation"])
+        print(f"best PSNR on the pictures held back: {best:.2f} dB")
