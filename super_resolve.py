@@ -1,4 +1,4 @@
-"""Make a picture, or a folder of pictures, larger and sharper: python super_resolve.py in.png"""
+"""Make pictures and video larger and sharper: python super_resolve.py in.png"""
 
 import argparse
 import sys
@@ -8,7 +8,8 @@ from common import cli
 
 EXAMPLES = """examples:
   python super_resolve.py in.png                          three times larger, beside in.png
-  python super_resolve.py photos --model srcnn --scale 2  every picture of a folder
+  python super_resolve.py holiday.mkv --scale 2           a video, with its sound and everything else
+  python super_resolve.py photos --model srcnn            every picture of a folder
   python super_resolve.py                                 an embedded photograph, with the PSNR reached
 """
 
@@ -17,59 +18,68 @@ def parser():
     parse = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parse.add_argument("bare", nargs="?", metavar="INPUT", help="the same as --input")
-    parse.add_argument("--model", choices=cli.model_names(), default="espcn", help="default: %(default)s")
+    add = parse.add_argument
+    add("bare", nargs="?", metavar="INPUT", help="the same as --input")
+    add("--model", choices=cli.model_names(), default="espcn", help="default: %(default)s")
     cli.add_common_flags(parse, framework="torch", scale=3)
-    parse.add_argument(
-        "--input", metavar="PATH", help="a picture or a folder of pictures (default: an embedded photograph)"
+    add(
+        "--input", metavar="PATH", help="a picture, a folder of pictures, a video, or - (default: a photograph of ours)"
     )
-    parse.add_argument("--output", metavar="PATH", help="the result (default: beside the input)")
-    parse.add_argument(
-        "--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="default: %(default)s"
+    add("--output", metavar="PATH", help="the result (default: beside the input)")
+    add("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="default: %(default)s")
+    add("--tile", type=cli.tile_size, default="auto", metavar="auto|0|N", help="side of the tiles, 0: none")
+    add("--overwrite", action="store_true", help="replace an existing result")
+    add("--quiet", action="store_true", help="no progress, only the path of the result")
+
+    video = parse.add_argument_group("video")
+    video.add_argument("--codec", help="encoder, such as h264, h265, vp9, ffv1 (default: what suits the file)")
+    video.add_argument("--crf", type=float, help="quality in the encoder's own scale, lower is better")
+    video.add_argument("--preset", help="effort in the encoder's own words, such as veryfast or slow")
+    video.add_argument(
+        "--rate", type=cli.positive(float), default=25, help="of numbered pictures (default: %(default)s)"
     )
-    parse.add_argument(
-        "--tile",
-        type=cli.tile_size,
-        default="auto",
-        metavar="auto|0|N",
-        help="side of the tiles worked on, 0 for none (default: %(default)s)",
-    )
-    parse.add_argument("--overwrite", action="store_true", help="replace an existing result")
-    parse.add_argument("--quiet", action="store_true", help="print only the path of the result")
     return parse
 
 
 def super_resolve(arguments):
-    from common import stills
     from common.upscaler import Upscaler
     from common.weights import weights_for
 
     source = input_path(arguments)
-    upscaler = Upscaler(
-        weights_for(arguments.model, arguments.scale, arguments.weights),
-        arguments.framework,
-        arguments.device,
-        arguments.precision,
-        arguments.tile,
-    )
-    job = stills.Job(upscaler, arguments.overwrite, arguments.quiet)
+    weights = weights_for(arguments.model, arguments.scale, arguments.weights)
+    upscaler = Upscaler(weights, arguments.framework, arguments.device, arguments.precision, arguments.tile)
+    job = job_for(source, arguments, upscaler)
     target = job.run(source, arguments.output)
     for warning in job.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
     cli.write_report(arguments.report, job.report())
-    print(target.resolve())
+    if target != "-":
+        print(target)
     if job.failed:
         raise cli.CommandError(f"{job.failed} of {job.frames_in} pictures could not be enlarged.")
 
 
 def input_path(arguments):
-    """The input given either way, or None for the embedded one."""
+    """The input given either way: a Path, "-", or None for the embedded one."""
     if arguments.bare and arguments.input:
         raise cli.CommandError("The input was given twice, bare and as --input.")
     path = arguments.bare or arguments.input
-    if path is not None and not Path(path).exists():
+    if path in (None, "-"):
+        return path
+    if not Path(path).exists() and "%" not in path:
         raise cli.CommandError(f"{path} does not exist.")
-    return None if path is None else Path(path)
+    return Path(path)
+
+
+def job_for(source, arguments, upscaler):
+    """The job that suits the input."""
+    from common.films import FilmJob, is_film
+    from common.stills import StillsJob
+
+    if not is_film(source, arguments.output):
+        return StillsJob(upscaler, arguments.overwrite, arguments.quiet)
+    encoder = {"codec": arguments.codec, "crf": arguments.crf, "preset": arguments.preset, "rate": arguments.rate}
+    return FilmJob(upscaler, arguments.overwrite, arguments.quiet, **encoder)
 
 
 def main(argv=None):

@@ -1,0 +1,81 @@
+"""Enlarging video: decode, network and encode overlap, frame by frame, with everything else of the file passed on."""
+
+from pathlib import Path
+
+from common.cli import CommandError, frame_bar
+from common.jobs import Job
+from common.stages import Behind, ahead
+from common.video import open_video, open_writer
+
+AHEAD = 4  # decoded frames that wait for the network
+BEHIND = 4  # enlarged frames that wait for the encoder
+
+
+class FilmJob(Job):
+    """Enlarges a video, or pictures that are one.
+
+    codec, crf, preset: of the encoder, as for `common.video.VideoWriter`; None leaves the choice to it.
+    rate: frames a second of pictures that are to become a video.
+    """
+
+    def __init__(self, upscaler, overwrite=False, quiet=False, *, codec=None, crf=None, preset=None, rate=25):
+        super().__init__(upscaler, overwrite, quiet)
+        self.encoder = {"codec": codec, "crf": crf, "preset": preset}
+        self.rate = rate
+
+    def run(self, source, target=None):
+        """Enlarge the video `source` into `target`; returns the path of the result, or "-".
+
+        Both are paths, "-" for a stream, or a folder or pattern of pictures; without a target the result goes beside
+        the source under a name that says what was done. Raises VideoError, one sentence; no half file is left then.
+        """
+        self.source, self.target = source, target or self._beside(source)
+        scale = self.upscaler.scale
+        with (
+            open_video(source, rate=self.rate) as reader,
+            open_writer(self.target, reader, scale=scale, overwrite=self.overwrite, **self.encoder) as writer,
+        ):
+            self._all_frames(reader, writer)
+        if self.target != "-":
+            self.target = Path(self.target).resolve()
+        self.warnings += [*reader.warnings, *writer.warnings]
+        return self.target
+
+    def _all_frames(self, reader, writer):
+        info = reader.info
+        bar = frame_bar(f"{info.width}x{info.height} x{self.upscaler.scale}", info.frame_count, self.quiet)
+        left_sited = info.chroma_siting != "center"
+        frames = ahead(self.timed("decode", reader), AHEAD)
+        try:
+            with Behind(lambda frame: self._encode(writer, frame), BEHIND) as encoder:
+                for frame in frames:
+                    self.frames_in += 1
+                    with self.stage("network"):
+                        larger = self.upscaler.frame(frame, left_sited)
+                    encoder.put(larger)
+                    bar.update()
+        finally:
+            frames.close()
+            bar.close()
+
+    def _encode(self, writer, frame):
+        with self.stage("encode"):
+            writer.write(frame)
+        self.frames_out += 1
+
+    def _beside(self, source):
+        if source == "-":
+            return "-"
+        source = Path(source)
+        if "%" in source.name or source.is_dir():
+            raise CommandError("Pictures that are to become a video, or pictures again, need an --output.")
+        return source.with_name(f"{source.stem}_{self.upscaler.name}_x{self.upscaler.scale}{source.suffix}")
+
+
+def is_film(source, target):
+    """Whether enlarging `source` into `target` is work on a video: one of them is one, or pictures numbered as one."""
+    from common.video import VIDEO_SUFFIXES, is_video
+
+    if target is not None and (target == "-" or Path(target).suffix.lower() in VIDEO_SUFFIXES):
+        return True
+    return source is not None and is_video(source)
