@@ -84,17 +84,14 @@ def train(arguments):
 
     with tempfile.TemporaryDirectory() as scratch:
         run = experiments.training_run(arguments, Path(scratch))
-        bar = cli.ProgressBar(f"Training {run.title}")
         try:
-            report = training.train(run, bar)
+            with cli.ProgressBar(f"Training {run.title}") as bar:
+                report = training.train(run, bar)
         except training.Interrupted as stop:
-            bar.close()
             print(
                 f"Stopped after step {stop.step}; the same command with --resume goes on from there.", file=sys.stderr
             )
             raise KeyboardInterrupt from None
-        finally:
-            bar.close()
     cli.write_report(arguments.report, report)
     experiments.print_training(report)
     print(report["weights"])

@@ -66,7 +66,9 @@ def input_path(arguments):
     path = arguments.bare or arguments.input
     if path in (None, "-"):
         return path
-    if not Path(path).exists() and "%" not in path:
+    from common.video_reader import is_pattern
+
+    if not Path(path).exists() and not is_pattern(path):
         raise cli.CommandError(f"{path} does not exist.")
     return Path(path)
 

@@ -38,7 +38,7 @@ def measure(name, framework, steps, rounds, folder, memory):
     """(steps/s on a constant batch, steps/s on the data set), medians over rounds."""
     spec = network(name)
     recipe = spec.recipe
-    label = recipe.label_size or (recipe.image_size - 2 * spec.halo) * spec.factor
+    label = recipe.label_size or (recipe.image_size - 2 * spec.margin) * spec.factor
     target = folder / f"{name}.h5"
     if not target.exists():
         build(

@@ -49,7 +49,7 @@ def measure(data, models, scales, frameworks, report=lambda name: None):
                 for framework in frameworks:
                     report(f"{model} x{scale} {folder.name} {framework}")
                     upscaler = Upscaler(weights_for(model, scale), framework)
-                    average = mean([evaluate(upscaler, name, pixels) for name, pixels in pictures])
+                    average = mean([evaluate(upscaler, name, pixels).figures for name, pixels in pictures])
                     row[framework] = {key: average[key] for key in ("psnr", "ssim")}
                     row["bicubic"] = {"psnr": average["bicubic_psnr"], "ssim": average["bicubic_ssim"]}
                 rows.append(row)

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import math
 import sys
 import traceback
 from pathlib import Path
@@ -43,7 +44,7 @@ def run_command(function, arguments):
 
 def sentence(error):
     """What to tell a user of an exception, ending in a full stop."""
-    text = _words(error).rstrip()
+    text = " ".join(_words(error).split())
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
@@ -105,7 +106,9 @@ def add_common_flags(parser, framework, scale):
     parser.add_argument("--scale", type=positive(int), default=scale, help="enlargement factor (default: %(default)s)")
     parser.add_argument("--weights", metavar="FILE", help="weights to use, or to start training from, instead of ours")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: %(default)s")
-    parser.add_argument("--report", metavar="FILE.json", help="write what was done and measured as JSON")
+    parser.add_argument(
+        "--report", type=json_path, metavar="FILE.json", help="write what was done and measured as JSON"
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=__version__)
 
@@ -114,9 +117,26 @@ def model_names():
     return list(NETWORKS)
 
 
+def _finite(value):
+    """`value` with None for every number that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def json_path(text):
+    """An argparse type: a path that ends in .json, so that no picture is taken for a place for the report."""
+    if not text.lower().endswith(".json"):
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in .json")
+    return text
+
+
 def write_report(path, report):
     """Write `report` as JSON to `path`, if a path was given."""
     if path:
+        report = _finite(report)
         with written_whole(path) as temporary:
             temporary.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
 
@@ -157,6 +177,12 @@ class ProgressBar:
         shown = {key: f"{value:.4g}" for key, value in self.numbers.items() if value > float("-inf")}
         self.bar.set_postfix({"step": step, **shown}, refresh=False)
         self.bar.update(min(100.0, 100 * fraction) - self.bar.n)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
     def close(self):
         self.bar.close()

@@ -16,11 +16,15 @@ from pathlib import Path
 import numpy as np
 
 from common.files import written_whole
-from common.patches import crop_to_multiple, luma_or_rgb, sub_images
+from common.images import PictureError
+from common.patches import crop_to_multiple, luma_or_rgb, moving, sub_images, sub_windows
 from common.resize import resize
+from common.video_frames import VideoError
+from common.video_reader import VIDEO_SUFFIXES
 
 HELD_BACK_EVERY = 20  # every 20th picture of the folder is for validation, at least one, at most 10
 HELD_BACK_MOST = 10
+FRAME_STEPS = (1, 2)  # frames apart in the windows cut from a clip; 2 shows faster motion
 CHUNK = 32  # sub-images an HDF5 chunk holds
 
 
@@ -43,7 +47,14 @@ class Source:
 
 
 def split(paths):
-    """(training, validation) halves of a sorted list of pictures; one picture alone serves as both."""
+    """(training, validation) parts of a list of pictures or videos; one alone serves as both.
+
+    If there are videos among them, only videos are held back.
+    """
+    clips = [path for path in paths if is_clip(path)]
+    if clips and len(clips) < len(paths):
+        training, held_back = split(clips)
+        return [path for path in paths if not is_clip(path)] + training, held_back
     if len(paths) < 2:
         return list(paths), list(paths)
     step = max(HELD_BACK_EVERY, -(-len(paths) // HELD_BACK_MOST)) if len(paths) >= HELD_BACK_EVERY else len(paths)
@@ -60,58 +71,91 @@ def describe(paths):
 
 
 def build(target, paths, spec, source, report=lambda done, total, skipped: None):
-    """Write the data set `target` from the pictures `paths`; returns [(path, why)] of those skipped as damaged.
+    """Write the data set `target` from `paths`; returns [(path, why)] of those skipped as damaged.
 
-    A picture named several times counts as often.
-    Every picture is also used resized by each factor of `source.enlargements` other than 1. Memory holds one picture
-    at a time. The file appears under its name only when it is whole. Raises DatasetError if no sub-image comes of it.
+    Paths are pictures, or, for networks that see several frames, videos as well; one named several times counts as
+    often. Each is also used resized by the factors of `source.enlargements` other than 1. Memory holds one picture or
+    clip at a time. The file appears under its name only when it is whole. Raises DatasetError if no sub-image comes of
+    it.
     """
     import h5py
 
-    from common.images import PictureError, read_picture
-
     training, held_back = split(list(paths))
+    generator = np.random.default_rng(source.seed)
     skipped = []
     with written_whole(target) as temporary, h5py.File(temporary, "w") as file:
-        stores = {
-            key: file.create_dataset(
-                key,
-                (0, size, size, spec.channels),
-                "f4",
-                chunks=(CHUNK, size, size, spec.channels),
-                maxshape=(None, size, size, spec.channels),
-            )
-            for key, size in (("data", source.image_size), ("label", source.label_size))
-        }
+        sides = {"data": (source.image_size, spec.inputs), "label": (source.label_size, spec.channels)}
+        stores = {key: _store(file, key, size, channels) for key, (size, channels) in sides.items()}
         validation = file.create_group("validation")
         pictures = [*training, *(path for path in held_back if path not in training)]
         for done, path in enumerate(pictures):
             report(done, len(pictures), skipped)
             try:
-                pixels = read_picture(path).pixels
-            except PictureError as error:
+                pixels = _pixels(path, spec)
+            except (PictureError, VideoError) as error:
                 skipped.append((path, str(error)))
                 continue
             if path in held_back and Path(path).name not in validation:
                 validation.create_dataset(Path(path).name, data=pixels)
             if path in training:
-                high = luma_or_rgb(pixels, spec.colour)
-                for factor in source.enlargements:
-                    _append(stores, high if factor == 1 else np.clip(resize(high, factor), 0, 1), spec, source)
+                for data, label in _pairs(pixels, spec, source, generator):
+                    _append(stores, data, label)
         if len(stores["data"]) == 0:
             raise DatasetError(
                 f"none of the {len(paths)} pictures gave a sub-image of {source.image_size} pixels at x{spec.scale}: "
                 "they are damaged, too few or too small."
             )
-        file.attrs.update(
-            {**vars(source), "enlargements": json.dumps(source.enlargements), "count": len(stores["data"])}
-        )
-        file.attrs["complete"] = True
+        if not len(validation):  # those held back were damaged
+            good = next(path for path in training if path not in [bad for bad, _ in skipped])
+            validation.create_dataset(Path(good).name, data=_pixels(good, spec))
+        attributes = {**vars(source), "enlargements": json.dumps(source.enlargements), "count": len(stores["data"])}
+        file.attrs.update({**attributes, "complete": True})
     return skipped
 
 
-def _append(stores, high, spec, source):
-    data, label = sub_images(high, spec, source.image_size, source.label_size, source.stride)
+def _store(file, key, size, channels):
+    shape = (size, size, channels)
+    return file.create_dataset(key, (0, *shape), "f4", chunks=(CHUNK, *shape), maxshape=(None, *shape))
+
+
+def _pixels(path, spec):
+    """A picture (H, W, C), or a video as (T, H, W, 1) luma, in 8 or 16 bit."""
+    from common.images import read_picture
+
+    if spec.frames > 1 and is_clip(path):
+        from common.video import open_video
+
+        with open_video(path) as reader:
+            return np.stack([frame.luma for frame in reader])[..., None]
+    return read_picture(path).pixels
+
+
+def is_clip(path):
+    """Whether `path` is named as a video."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+def _pairs(pixels, spec, source, generator):
+    """Yield (data, label) of all sub-images of a picture or clip at every enlargement."""
+    clip = pixels if pixels.ndim == 4 else pixels[None]
+    for factor in source.enlargements:
+        frames = [luma_or_rgb(frame, spec.colour) for frame in clip]
+        if factor != 1:
+            frames = [np.clip(resize(frame, factor), 0, 1) for frame in frames]
+        sizes = source.image_size, source.label_size, source.stride
+        if spec.frames == 1:
+            for frame in frames:
+                yield sub_images(frame, spec, *sizes)
+            continue
+        still = len(frames) == 1
+        clip_luma = np.stack([frame[..., 0] for frame in frames])
+        for step in (1,) if still else FRAME_STEPS:
+            moved = moving(clip_luma[0], spec.frames, generator) if still else clip_luma
+            data, label = sub_windows(moved, spec, *sizes, step)
+            yield data if generator.random() < 0.5 else data[..., ::-1], label  # a film may as well run backwards
+
+
+def _append(stores, data, label):
     for key, new in (("data", data), ("label", label)):
         store = stores[key]
         store.resize(len(store) + len(new), axis=0)

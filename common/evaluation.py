@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.color import rgb_to_ycbcr, ycbcr_to_rgb
-from common.metrics import compare, papers_protocol
+from common.metrics import Protocol, compare, papers_protocol
 from common.patches import crop_to_multiple, luma_or_rgb
 from common.resize import resize
 from common.upscaler import from_unit, to_unit
+from common.video_frames import Frame
+from common.windows import windows
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class Result:
 MEASURES = ("psnr", "ssim", "bicubic_psnr", "bicubic_ssim")
 
 
-def mean(results):
-    """Mean of each measure over `results`, as the papers average: of the figures, not of the errors."""
-    return {key: float(np.mean([getattr(result, key) for result in results])) for key in MEASURES}
+def mean(rows):
+    """Mean of each measure over the rows of a report, as the papers average: of the figures, not of the errors."""
+    return {key: float(np.mean([row[key] for row in rows])) for key in MEASURES}
 
 
 def evaluate(upscaler, name, pixels):
@@ -62,6 +64,26 @@ def evaluate(upscaler, name, pixels):
         bicubic_pixels=viewable(bicubic, pixels, scale),
         low_pixels=resize(pixels, 1 / scale),
     )
+
+
+def evaluate_clip(upscaler, name, frames):
+    """Test on a clip of luma, frames (T, H, W) uint8; returns the figures of a report with one more, "frames".
+
+    The low-resolution luma is rounded to 8 bits; every frame counts, no border is cut, and the figures of the clip are
+    means over its frames. "frames" lists [psnr, bicubic psnr] of each.
+    """
+    scale, protocol = upscaler.scale, Protocol(colour="luma", border=0, rounding=True)
+    truths = [crop_to_multiple(frame, scale) for frame in frames]
+    lows = [Frame(resize(truth, 1 / scale)) for truth in truths]
+    ours, theirs = [], []
+    for truth, window in zip(truths, windows(lows, upscaler.spec.frames // 2), strict=True):
+        bicubic = resize(to_unit(window[len(window) // 2].luma), scale)
+        ours.append(compare(to_unit(truth), to_unit(upscaler.frame(window).luma), protocol))
+        theirs.append(compare(to_unit(truth), bicubic, protocol))
+    figures = {measure: float(np.mean([row[measure] for row in ours])) for measure in ("psnr", "ssim")}
+    figures |= {f"bicubic_{measure}": float(np.mean([row[measure] for row in theirs])) for measure in ("psnr", "ssim")}
+    frames = [[one["psnr"], other["psnr"]] for one, other in zip(ours, theirs, strict=True)]
+    return {"name": name, **figures, "frames": frames}
 
 
 def viewable(output, pixels, scale):

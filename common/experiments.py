@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from common import cli
-from common.evaluation import evaluate, mean
-from common.images import PictureError, find_pictures, read_picture, write_picture
+from common.dataset import is_clip
+from common.evaluation import evaluate, evaluate_clip, mean
+from common.images import find_pictures, read_picture, write_picture
 from common.networks import network
 from common.weights import load_weights, shipped, weights_for
 
@@ -42,10 +43,20 @@ def training_run(arguments, scratch):
         seed=arguments.seed,
         steps=steps,
         minutes=minutes,
-        start=load_weights(arguments.weights) if arguments.weights else None,
+        start=start_weights(arguments),
         resume=arguments.resume,
         command=shlex.join(["python", "main.py", *sys.argv[1:]]),
     )
+
+
+def start_weights(arguments):
+    """The weights to start from, or None. Raises CommandError if they are another network's."""
+    if not arguments.weights:
+        return None
+    weights = load_weights(arguments.weights)
+    if weights.name != arguments.model:
+        raise cli.CommandError(f"{arguments.weights} holds {weights.name}, not {arguments.model}.")
+    return weights
 
 
 def asked_network(arguments):
@@ -66,7 +77,7 @@ def prepared_dataset(arguments, spec, recipe, folder, scratch):
         model=arguments.model,
         network=spec.to_json(),
         image_size=recipe.image_size,
-        label_size=recipe.label_size or (recipe.image_size - 2 * spec.halo) * spec.factor,
+        label_size=recipe.label_size or (recipe.image_size - 2 * spec.margin) * spec.factor,
         stride=arguments.stride,
         enlargements=tuple(arguments.augment),
         pictures=describe(pictures) if given else "the embedded photographs",
@@ -74,9 +85,8 @@ def prepared_dataset(arguments, spec, recipe, folder, scratch):
     )
     target = folder / f"{arguments.model}_x{spec.scale}.h5"
     if not is_built(target, source):
-        bar = cli.ProgressBar("Cutting sub-images")
-        skipped = build(target, pictures, spec, source, lambda done, total, skipped: bar(done / total, done, {}))
-        bar.close()
+        with cli.ProgressBar("Cutting sub-images") as bar:
+            skipped = build(target, pictures, spec, source, lambda done, total, skipped: bar(done / total, done, {}))
         for _, why in skipped:
             print(f"Skipped: {why}", file=sys.stderr)
         if skipped:
@@ -85,12 +95,14 @@ def prepared_dataset(arguments, spec, recipe, folder, scratch):
 
 
 def pictures_of(folders, scratch):
-    """Paths of the pictures in `folders`, or of the embedded photographs, which are written to `scratch`."""
+    """Paths of the pictures and videos in `folders`, or of the embedded photographs, which are written to `scratch`."""
     if folders is None:
         from common.samples import write_photographs
 
         return write_photographs(scratch)
-    pictures = [picture for folder in folders for picture in find_pictures(cli.existing_folder(folder))]
+    pictures = []
+    for folder in map(cli.existing_folder, folders):
+        pictures += find_pictures(folder) + sorted(path for path in folder.iterdir() if is_clip(path))
     if not pictures:
         raise cli.CommandError(f"{' and '.join(map(str, folders))} holds no pictures.")
     return pictures
@@ -113,22 +125,22 @@ def test(arguments, scratch):
     upscaler = Upscaler(weights, arguments.framework, arguments.device, arguments.precision, tile=arguments.stride)
     print(f"{weights.name} x{upscaler.scale}, {arguments.framework}, {path}")
     print(f"{'':24}{'PSNR':>8}{'SSIM':>8}   bicubic{'PSNR':>8}{'SSIM':>8}")
-    results = []
+    rows, samples = [], sample_names(pictures, upscaler)
     for picture in pictures:
         try:
-            original = read_picture(picture)
-            result = evaluate(upscaler, picture.name, original.pixels)
-        except (PictureError, ValueError) as error:
-            print(f"Skipped: {error}", file=sys.stderr)
+            if is_clip(picture):
+                row = test_clip(upscaler, picture)
+            else:
+                row = test_picture(upscaler, picture, Path(arguments.sample_dir) / samples[picture])
+        except ValueError as error:
+            print(f"Skipped: {cli.sentence(error)}", file=sys.stderr)
             continue
-        results.append(result)
-        print_row(result.name, result.figures)
-        target = Path(arguments.sample_dir) / f"{picture.stem}_{upscaler.name}_x{upscaler.scale}.png"
-        write_picture(target, replace_pixels(original, result.pixels), overwrite=True)
-    if not results:
+        rows.append(row)
+        print_row(row["name"], row)
+    if not rows:
         raise cli.CommandError(f"{arguments.test_dir} holds no picture that can be tested.")
-    average = mean(results)
-    print_row(f"mean of {len(results)}", average)
+    average = mean(rows)
+    print_row(f"mean of {len(rows)}", average)
     return {
         "model": weights.name,
         "scale": upscaler.scale,
@@ -136,9 +148,32 @@ def test(arguments, scratch):
         "precision": upscaler.function.precision,
         "weights": str(path.resolve()),
         "dataset": str(Path(arguments.test_dir).resolve()) if arguments.test_dir else "embedded photographs",
-        "images": [result.figures for result in results],
+        "images": rows,
         "mean": average,
     }
+
+
+def sample_names(pictures, upscaler):
+    """{picture: name of the file its result is saved in}; suffixes are kept in it where two would be the same."""
+    stems = [picture.stem for picture in pictures]
+    tag = f"{upscaler.name}_x{upscaler.scale}.png"
+    return {path: f"{path.stem if stems.count(path.stem) == 1 else path.name}_{tag}" for path in pictures}
+
+
+def test_picture(upscaler, path, target):
+    """Test on one picture and save the result as `target`; returns the row of the report."""
+    original = read_picture(path)
+    result = evaluate(upscaler, path.name, original.pixels)
+    write_picture(target, replace_pixels(original, result.pixels), overwrite=True)
+    return result.figures
+
+
+def test_clip(upscaler, path):
+    """Test on the luma of one video; returns the row of the report."""
+    from common.video import open_video
+
+    with open_video(path) as reader:
+        return evaluate_clip(upscaler, path.name, [frame.luma for frame in reader])
 
 
 def replace_pixels(picture, pixels):

@@ -6,6 +6,8 @@ from common.cli import CommandError, frame_bar
 from common.jobs import Job
 from common.stages import Behind, ahead
 from common.video import open_video, open_writer
+from common.video_reader import is_pattern
+from common.windows import windows
 
 AHEAD = 4  # decoded frames that wait for the network
 BEHIND = 4  # enlarged frames that wait for the encoder
@@ -48,10 +50,10 @@ class FilmJob(Job):
         frames = ahead(self.timed("decode", reader), AHEAD)
         try:
             with Behind(lambda frame: self._encode(writer, frame), BEHIND) as encoder:
-                for frame in frames:
+                for window in windows(frames, self.upscaler.spec.frames // 2):
                     self.frames_in += 1
                     with self.stage("network"):
-                        larger = self.upscaler.frame(frame, left_sited)
+                        larger = self.upscaler.frame(window, left_sited)
                     encoder.put(larger)
                     bar.update()
         finally:
@@ -67,7 +69,7 @@ class FilmJob(Job):
         if source == "-":
             return "-"
         source = Path(source)
-        if "%" in source.name or source.is_dir():
+        if is_pattern(source) or source.is_dir():
             raise CommandError("Pictures that are to become a video, or pictures again, need an --output.")
         return source.with_name(f"{source.stem}_{self.upscaler.name}_x{self.upscaler.scale}{source.suffix}")
 

@@ -66,6 +66,7 @@ class EventWriter:
     """TensorBoard's event file, written with TensorBoard's own parts: its usual writers would load a framework."""
 
     def __init__(self, folder):
+        import PIL.Image  # noqa: F401 - for pictures
         from tensorboard.compat.proto import event_pb2, summary_pb2
         from tensorboard.summary.writer.record_writer import RecordWriter
 

@@ -15,12 +15,17 @@ from common.recipes import Recipe
 
 @dataclass(frozen=True)
 class Convolution:
-    """One convolution with bias: `kernel` x `kernel`, `inputs` to `outputs` feature maps, without padding."""
+    """One convolution with bias: `kernel` x `kernel`, `inputs` to `outputs` feature maps.
+
+    stride: input pixels between outputs; padded: zeros around keep the size (divided by the stride).
+    """
 
     name: str
     inputs: int
     outputs: int
     kernel: int
+    stride: int = 1
+    padded: bool = False
 
     @property
     def shapes(self):
@@ -46,7 +51,8 @@ class Network:
     paper: ClassVar[str]
     upscale_first: ClassVar[bool]  # its input is already enlarged by bicubic interpolation
     scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
-    frames: ClassVar[int] = 1
+    frames: ClassVar[int] = 1  # that the network sees; the middle one is enlarged
+    grid: ClassVar[int] = 1  # windows of a picture start at multiples of this, or results would depend on them
     recipe: ClassVar[Recipe]
 
     def __post_init__(self):
@@ -61,6 +67,11 @@ class Network:
     @property
     def channels(self):
         return 1 if self.colour == "luma" else 3
+
+    @property
+    def inputs(self):
+        """Channels of its input: those of every frame."""
+        return self.channels * self.frames
 
     @property
     def factor(self):
@@ -78,9 +89,14 @@ class Network:
         return {name: shape for layer in self.layers for name, shape in layer.shapes.items()}
 
     @property
+    def margin(self):
+        """Input pixels on each side for which the network gives no output, because its convolutions have no padding."""
+        return sum(layer.kernel // 2 for layer in self.layers if not layer.padded)
+
+    @property
     def halo(self):
         """Radius of the receptive field in pixels of the input: what an output needs around its own place."""
-        return sum(layer.kernel // 2 for layer in self.layers)
+        return self.margin
 
     @property
     def parameters(self):
@@ -111,6 +127,11 @@ class SRCNN(Network):
     upscale_first: ClassVar[bool] = True
     recipe: ClassVar[Recipe] = Recipe(batch_size=128, image_size=33, label_size=21)
 
+    def __post_init__(self):
+        super().__post_init__()
+        check_sizes("kernels", self.kernels, 3, odd=True)
+        check_sizes("widths", self.widths, 2)
+
     @property
     def layers(self):
         (k1, k2, k3), (n1, n2) = self.kernels, self.widths
@@ -138,6 +159,13 @@ class ESPCN(Network):
     upscale_first: ClassVar[bool] = False
     recipe: ClassVar[Recipe] = Recipe()
 
+    def __post_init__(self):
+        super().__post_init__()
+        check_sizes("kernels", self.kernels, 3, odd=True)
+        check_sizes("widths", self.widths, 2)
+        if self.activation not in ("tanh", "relu"):
+            raise ValueError(f"activation is 'tanh' or 'relu', not {self.activation!r}")
+
     @property
     def layers(self):
         (k1, k2, k3), (n1, n2) = self.kernels, self.widths
@@ -148,10 +176,105 @@ class ESPCN(Network):
         ]
 
 
+@dataclass(frozen=True)
+class VESPCN(Network):
+    """Caballero et al. 2017: ESPCN on several frames, neighbours moved onto the middle one by a flow network.
+
+    frames: 1 (single frame, SF), 3 (E3), 5 or 7, odd.
+    fusion: "early" gives all frames to the first layer; "slow" joins two neighbours in each of the first layers, with
+        weights of their own for every place in time (S5); "shared" has one set of weights a layer, which is a 3D
+        convolution (S5-SW).
+    depth, width: convolutions of the resolution network, and feature maps of its hidden ones (9L and 24 in table 4).
+    motion: "learned" is the paper's motion compensation, "none" leaves the neighbours as they are.
+    reach: pixels that the hyperbolic tangent of each flow estimator stands for. The paper says half the picture, which
+        means another length on training patches than on whole frames; ours is fixed.
+    """
+
+    frames: int = 3
+    fusion: str = "early"
+    depth: int = 9
+    width: int = 24
+    motion: str = "learned"
+    reach: float = 8.0
+
+    module: ClassVar[str] = "vespcn"
+    paper: ClassVar[str] = "Caballero et al., Real-Time Video Super-Resolution with Spatio-Temporal Networks, CVPR 2017"
+    upscale_first: ClassVar[bool] = False
+    grid: ClassVar[int] = 4  # the coarse flow is estimated on quarters
+    recipe: ClassVar[Recipe] = Recipe(batch_size=24, image_size=48, stride=24, learning_rate=2e-3)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.frames % 2 == 0 or not 1 <= self.frames <= 7:
+            raise ValueError(f"VESPCN sees 1, 3, 5 or 7 frames, not {self.frames}")
+        if self.fusion not in ("early", "slow", "shared"):
+            raise ValueError(f"fusion is 'early', 'slow' or 'shared', not {self.fusion!r}")
+        if self.motion not in ("learned", "none"):
+            raise ValueError(f"motion is 'learned' or 'none', not {self.motion!r}")
+        if self.colour != "luma":
+            raise ValueError("VESPCN works on luma")
+        if self.depth <= (self.frames if self.fusion != "early" else 2):
+            raise ValueError(
+                f"VESPCN with {self.fusion} fusion of {self.frames} frames needs more than {self.depth} layers"
+            )
+
+    @property
+    def estimates_motion(self):
+        return self.motion == "learned" and self.frames > 1
+
+    @property
+    def fusing(self):
+        """How many of the first layers join neighbours in time."""
+        return 0 if self.fusion == "early" else self.frames - 1
+
+    @property
+    def layers(self):
+        n, rows = self.width, []
+        if self.estimates_motion:
+            rows += flow_layers("coarse", [(2, n, 5, 2), (n, n, 3, 1), (n, n, 5, 2), (n, n, 3, 1), (n, 32, 3, 1)])
+            rows += flow_layers("fine", [(5, n, 5, 2), (n, n, 3, 1), (n, n, 3, 1), (n, n, 3, 1), (n, 8, 3, 1)])
+        for level in range(self.fusing):
+            inputs = 2 if level == 0 else 2 * n
+            slots = 1 if self.fusion == "shared" else self.frames - 1 - level
+            rows += [Convolution(f"fusion{level + 1}.{slot}", inputs, n, 3) for slot in range(slots)]
+        first = 1 if self.fusing or self.frames == 1 else self.frames
+        widths = [n if self.fusing else first] + [n] * (self.depth - self.fusing - 1) + [self.scale**2]
+        rows += [Convolution(f"body.{i}", a, b, 3) for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))]
+        return rows
+
+    @property
+    def margin(self):
+        return self.depth
+
+    @property
+    def halo(self):
+        if not self.estimates_motion:
+            return self.margin
+        # A flow vector sees 16 + 4 pixels (coarse, with its sub-pixel step) and 10 + 2 (fine) around it, the latter in
+        # a frame already moved by up to `reach`; the neighbour is then read up to twice `reach` away.
+        sees = max(12 + max(20, int(-(-self.reach // 1))), 2 * int(-(-self.reach // 1)) + 1)
+        return -(-(self.margin + sees) // self.grid) * self.grid
+
+
+def flow_layers(name, rows):
+    """The five padded convolutions of a flow estimator: (inputs, outputs, kernel, stride) each."""
+    return [Convolution(f"{name}.conv{i + 1}", *row, padded=True) for i, row in enumerate(rows)]
+
+
 NETWORKS = {
     "srcnn": SRCNN,
     "espcn": ESPCN,
+    "vespcn": VESPCN,
 }
+
+
+def check_sizes(name, sizes, count, odd=False):
+    """Raise ValueError unless `sizes` are `count` whole numbers above zero, odd ones if asked for."""
+    whole = (
+        isinstance(sizes, tuple) and len(sizes) == count and all(isinstance(size, int) and size > 0 for size in sizes)
+    )
+    if not whole or (odd and not all(size % 2 for size in sizes)):
+        raise ValueError(f"{name} are {count} {'odd ' if odd else ''}whole numbers above zero, not {sizes!r}")
 
 
 def network(name, **options):

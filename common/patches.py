@@ -67,6 +67,44 @@ def sub_images(high, spec, image_size, label_size, stride):
     return data, _windows(inner, label_size, stride * spec.factor)
 
 
+def neighbours(time, radius, first, last):
+    """Frame numbers of the window around `time`, those outside [first, last] replaced by the nearest inside."""
+    return [min(max(t, first), last) for t in range(time - radius, time + radius + 1)]
+
+
+def sub_windows(clip, spec, image_size, label_size, stride, step=1):
+    """(data, label) of all sub-images of all frames of a clip, as `sub_images` for a network that sees several frames.
+
+    clip: (T, H, W) float32 luma. Each data (image_size, image_size, frames) is a window of frames `step` apart.
+    """
+    parts = [sub_images(frame[..., None], spec, image_size, label_size, stride) for frame in clip]
+    data, radius = [part[0] for part in parts], spec.frames // 2 * step
+    windows = []
+    for time in range(len(clip)):
+        chosen = neighbours(time, radius, 0, len(clip) - 1)[::step]
+        windows.append(np.concatenate([data[t] for t in chosen], axis=-1))
+    return np.concatenate(windows), np.concatenate([part[1] for part in parts])
+
+
+def moving(plane, frames, generator):
+    """A clip (frames, H', W') made of one picture (H, W): a steady drift, with a little zoom and rotation.
+
+    The drift is up to 3 pixels a frame, sampled by bicubic interpolation; the edges that come into view are cut off.
+    """
+    import cv2
+
+    drift, zoom, turn = generator.uniform(-3, 3, 2), generator.normal(0, 0.004), generator.normal(0, 0.2)
+    clip, (rows, columns) = [], plane.shape
+    for time in np.arange(frames) - frames // 2:
+        matrix = cv2.getRotationMatrix2D((columns / 2, rows / 2), turn * time, 1 + zoom * time)
+        matrix[:, 2] += drift * time
+        clip.append(
+            cv2.warpAffine(plane, matrix, (columns, rows), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+        )
+    cut = min(rows, columns) // 12
+    return np.clip(np.stack(clip)[:, cut : rows - cut, cut : columns - cut], 0, 1)
+
+
 def _windows(image, size, stride):
     """(N, size, size, C) windows of `image` at every `stride`, row by row."""
     channels = image.shape[-1]

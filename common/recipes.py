@@ -17,6 +17,7 @@ class Recipe:
     layer_rates: factors on the learning rate by layer name; the papers train the last layer 10 times slower with SGD.
     clip_norm: the gradient is shortened to this length; 0 leaves it as it is.
     average: decay of the moving average of the weights, which is what is validated and saved; 0 saves the weights.
+    motion_weight, smoothness_weight: of the compensated neighbours' error and of the flow's roughness, for VESPCN.
     """
 
     batch_size: int = 32
@@ -31,6 +32,8 @@ class Recipe:
     layer_rates: dict[str, float] = field(default_factory=dict)
     clip_norm: float = 1.0
     average: float = 0.999
+    motion_weight: float = 0.01
+    smoothness_weight: float = 0.001
 
     def rate(self, step, progress):
         """Learning rate of `step` (from 0) when `progress` in [0, 1] of the run is behind it."""

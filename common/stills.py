@@ -47,15 +47,14 @@ class StillsJob(Job):
         for picture, result in zip(pictures, targets, strict=True):
             check_target(picture, result, self.overwrite)
         target.mkdir(parents=True, exist_ok=True)
-        bar = ProgressBar(f"Enlarging {len(pictures)} pictures", self.quiet)
-        for number, (picture, result) in enumerate(zip(pictures, targets, strict=True)):
-            try:
-                self._file(picture, result)
-            except PictureError as error:
-                self.failed += 1
-                self.warnings.append(str(error))
-            bar((number + 1) / len(pictures), number + 1, {})
-        bar.close()
+        with ProgressBar(f"Enlarging {len(pictures)} pictures", self.quiet) as bar:
+            for number, (picture, result) in enumerate(zip(pictures, targets, strict=True)):
+                try:
+                    self._file(picture, result)
+                except PictureError as error:
+                    self.failed += 1
+                    self.warnings.append(str(error))
+                bar((number + 1) / len(pictures), number + 1, {})
         return target
 
     def _photograph(self, target):

@@ -20,6 +20,7 @@ from common.files import written_whole
 from common.logs import Log, read_log
 from common.metrics import compare, papers_protocol
 from common.networks import Network
+from common.patches import neighbours
 from common.recipes import Recipe
 from common.resize import resize
 from common.upscaler import Upscaler, from_unit
@@ -227,10 +228,10 @@ class Loop:
                 f"{self.run.dataset} was made for {attributes.get('model')} {attributes.get('network')}, "
                 f"not for {spec.to_json()}."
             )
-        if min(self.dataset.data.shape[1:3]) <= 2 * spec.halo:
+        if min(self.dataset.data.shape[1:3]) <= 2 * spec.margin:
             raise TrainingError(
                 f"Sub-images of {self.dataset.data.shape[1]} pixels are too small: this {type(spec).__name__} sees "
-                f"{2 * spec.halo + 1} pixels, so take an --image_size above {2 * spec.halo}."
+                f"{2 * spec.margin + 1} pixels, so take an --image_size above {2 * spec.margin}."
             )
 
     def _report(self):
@@ -259,12 +260,25 @@ class Validator:
     def __init__(self, run, dataset, tensors):
         self.scale = run.spec.scale
         self.upscaler = Upscaler(Weights(run.name, run.spec, tensors), run.framework, run.device, "fp32")
-        self.truths = [crop_for_measuring(pixels, run.spec) for _, pixels in dataset.validation()]
-        self.truths = [truth for truth in self.truths if min(truth.shape[:2]) > 2 * self.scale]
+        self.truths, self.lows = [], []
+        for _, pixels in dataset.validation():
+            self._add(pixels, run.spec)
         if not self.truths:
             raise TrainingError(f"{run.dataset} holds back no picture large enough to validate with.")
-        self.lows = [resize(truth, 1 / self.scale) for truth in self.truths]
-        self.bicubic = self._mean_psnr([resize(low, self.scale) for low in self.lows])
+        channels = run.spec.channels
+        first = run.spec.frames // 2 * channels  # of the frame in the middle
+        middles = [low[..., first : first + channels] for low in self.lows]
+        self.bicubic = self._mean_psnr([resize(middle, self.scale) for middle in middles])
+
+    def _add(self, pixels, spec):
+        """Hold a picture (H, W, C), or the middle frame of a clip (T, H, W, 1) with those around it."""
+        clip = pixels if pixels.ndim == 4 else pixels[None]
+        times = neighbours(len(clip) // 2, spec.frames // 2, 0, len(clip) - 1)
+        frames = [crop_for_measuring(clip[time], spec) for time in times]
+        truth = frames[len(frames) // 2]
+        if min(truth.shape[:2]) > 2 * self.scale:
+            self.truths.append(truth)
+            self.lows.append(np.concatenate([resize(frame, 1 / self.scale) for frame in frames], axis=-1))
 
     def __call__(self, tensors):
         """(mean PSNR in dB, the first picture as (H, W, C) uint8)."""

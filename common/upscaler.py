@@ -74,25 +74,29 @@ class Upscaler:
         high = (self._luma_and_bicubic if self.spec.colour == "luma" else self._rgb)(alpha[..., None])[..., 0]
         return between_neighbours(high, alpha, self.scale)
 
-    def frame(self, frame, left_sited=True):
-        """Enlarge a `common.video_frames.Frame`, luma by the network, chroma by bicubic interpolation, in its own depth.
+    def frame(self, window, left_sited=True):
+        """Enlarge the middle one of the `common.video_frames.Frame`s of `window`, as many as the network sees.
 
+        Luma goes through the network and chroma through bicubic interpolation, in the depth of the frame.
         left_sited: samples of subsampled chroma lie on a luma column, as in MPEG video, and not between two.
         """
+        frame = window[len(window) // 2]
         scale, bits = self.scale, frame.bits
         chroma = frame.chroma and tuple(
             self._chroma(plane, frame.luma.shape[1], bits, left_sited) for plane in frame.chroma
         )
         alpha = None
         if frame.alpha is not None:
-            alpha = between_neighbours(self._plane(frame.alpha, 2**bits - 1, bits), frame.alpha, scale)
+            alpha = self._plane(frame.alpha[..., None], 2**bits - 1, bits)
+            alpha = between_neighbours(alpha, frame.alpha, scale)
         # Studio range is 16 .. 235 in the unit of 255 at any depth, as the networks have learnt it.
-        return replace(frame, luma=self._plane(frame.luma, 255 << (bits - 8), bits), chroma=chroma, alpha=alpha)
+        luma = self._plane(np.stack([other.luma for other in window], axis=-1), 255 << (bits - 8), bits)
+        return replace(frame, luma=luma, chroma=chroma, alpha=alpha)
 
-    def _plane(self, plane, unit, bits):
-        high = np.empty((plane.shape[0] * self.scale, plane.shape[1] * self.scale), plane.dtype)
-        for place, output in self.tiles(plane[..., None], lambda crop: to_unit(crop, unit)):
-            high[place] = from_unit(output[..., 0], plane.dtype, unit, 2**bits - 1)
+    def _plane(self, planes, unit, bits):
+        high = np.empty((planes.shape[0] * self.scale, planes.shape[1] * self.scale), planes.dtype)
+        for place, output in self.tiles(planes, lambda crop: to_unit(crop, unit)):
+            high[place] = from_unit(output[..., 0], planes.dtype, unit, 2**bits - 1)
         return high
 
     def _chroma(self, plane, luma_columns, bits, left_sited):
@@ -119,7 +123,9 @@ class Upscaler:
         for first in range(0, len(places), batch):
             chosen = places[first : first + batch]
             windows = [self._window(low, rows, columns, size, convert) for rows, columns in chosen]
+            spare = (spec.halo - spec.margin) * spec.factor  # outputs of a padded network that saw its padding
             for place, output in zip(chosen, self.function(np.stack(windows)), strict=True):
+                output = output[spare:, spare:]
                 rows, columns = (
                     slice(axis.start * spec.factor, min(axis.stop, limit) * spec.factor)
                     for axis, limit in zip(place, size, strict=True)
@@ -133,7 +139,8 @@ class Upscaler:
         rows, columns = (inside(axis, self.spec.halo, limit) for axis, limit in zip((rows, columns), size, strict=True))
         top, left = rows.min(), columns.min()
         crop = convert(low[top : rows.max() + 1, left : columns.max() + 1])
-        return np.ascontiguousarray(crop[np.ix_(rows - top, columns - left)])
+        repeats = self.spec.inputs // crop.shape[-1]  # a picture is a film that stands still
+        return np.repeat(crop[np.ix_(rows - top, columns - left)], repeats, axis=-1)
 
     def _affordable(self):
         """Input pixels, halo included, whose feature maps fit in the working set."""
@@ -141,13 +148,13 @@ class Upscaler:
         return WORKING_SET // (4 * widest)
 
     def _tile_size(self, size):
-        if self.tile == 0:
-            return size
-        side = int(self.tile) if self.tile != "auto" else max(8, int(self._affordable() ** 0.5) - 2 * self.spec.halo)
-        if self.tile != "auto":
-            return side, side
-        # As few tiles as the memory allows, all of about one size.
-        return tuple(-(-length // -(-length // side)) for length in size)
+        sides = size
+        if self.tile == "auto":  # as few tiles as the memory allows, all of about one size
+            side = max(8, int(self._affordable() ** 0.5) - 2 * self.spec.halo)
+            sides = [-(-length // -(-length // side)) for length in size]
+        elif self.tile:
+            sides = [min(self.tile, length) for length in size]
+        return tuple(-(-side // self.spec.grid) * self.spec.grid for side in sides)
 
 
 def enlarged(low, rows, columns, scale, halo=0, convert=lambda crop: crop):

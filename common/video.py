@@ -18,7 +18,7 @@ from pathlib import Path
 
 from common.video_frames import Frame, PixelLayout, VideoError, frame_of_rgb, rgb_of_frame
 from common.video_info import StreamInfo, VideoInfo
-from common.video_reader import VIDEO_SUFFIXES, VideoReader, is_video
+from common.video_reader import VIDEO_SUFFIXES, VideoReader, is_pattern, is_video
 from common.video_recipes import cut, join, main, split
 from common.video_writer import VideoWriter, info_of_frames
 
@@ -75,7 +75,7 @@ def _is_pictures(path):
     if not _is_path(path):
         return False
     suffix = Path(path).suffix.lower()
-    return "%" in Path(path).name or Path(path).is_dir() or (suffix in PICTURE_SUFFIXES and suffix != ".gif")
+    return is_pattern(path) or Path(path).is_dir() or (suffix in PICTURE_SUFFIXES and suffix != ".gif")
 
 
 def _is_path(source):

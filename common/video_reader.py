@@ -6,6 +6,7 @@ its time, and counted. Everything else in the file (audio, subtitles, attachment
 """
 
 import os
+import re
 import sys
 from collections import deque
 from contextlib import contextmanager
@@ -26,6 +27,11 @@ MAX_READ_ERRORS = 8  # in a row, before the rest of a file is given up
 TIMED_CONTAINERS = ("matroska", "webm", "mov", "mp4", "flv", "asf", "avi")  # their stated duration can be trusted
 
 
+def is_pattern(source):
+    """Whether `source` stands for numbered pictures, as "frames/%05d.png" does, and is not itself a file."""
+    return bool(re.search(r"%0?\d*d", Path(source).name)) and not Path(source).exists()
+
+
 def is_video(source):
     """Whether `source` is a video rather than a picture: by its suffix, and else by trying to open it.
 
@@ -33,7 +39,7 @@ def is_video(source):
     """
     from common.images import PICTURE_SUFFIXES
 
-    if hasattr(source, "read") or str(source) == "-" or "%" in Path(source).name:
+    if hasattr(source, "read") or str(source) == "-" or is_pattern(source):
         return True
     suffix = Path(source).suffix.lower()
     if suffix in VIDEO_SUFFIXES:

@@ -50,7 +50,8 @@ def weights_for(name, scale, path=None):
     if path is None and not shipped(name, scale).exists():
         others = ", ".join(f"x{scale}" for scale in shipped_scales(name)) or "none"
         raise WeightsError(f"There are no weights for {name} x{scale} (shipped: {others}); train some, or name a file.")
-    weights = load_weights(path or shipped(name, scale))
+    path = path or shipped(name, scale)
+    weights = load_weights(path)
     if (weights.name, weights.network.scale) != (name, scale):
         raise WeightsError(f"{path} holds {weights.name} x{weights.network.scale}, not {name} x{scale}.")
     return weights

@@ -9,7 +9,7 @@ import pytest
 
 from common import backend
 from common.networks import NETWORKS, network
-from common.patches import degrade, luma_or_rgb, sub_images
+from common.patches import degrade, luma_or_rgb, sub_images, sub_windows
 from common.samples import photograph
 from common.weights import initial_tensors, shipped_scales, weights_for
 
@@ -19,6 +19,21 @@ EVERY = [(name, scale) for name, spec in NETWORKS.items() for scale in spec.scal
 TWINS = ["layers", "losses", "optimizers", "runtime", "training", *sorted({spec.module for spec in NETWORKS.values()})]
 NETWORK_FILES = sorted({spec.module for spec in NETWORKS.values()})
 STEPS = 20
+TRAINED = [name for name in NETWORKS if shipped_scales(name)]
+# The others have kinks (VESPCN one at every whole pixel of flow) where the rounding of float32 decides the direction
+# of a step; their training is compared in double precision.
+STEADY = [name for name in NETWORKS if name != "vespcn"]
+COLOURED = [name for name in NETWORKS if name != "vespcn"]
+# Networks at their defaults, and variants that take other paths through the code.
+VARIANTS = [
+    *[(name, {}) for name in NETWORKS],
+    ("espcn", {"activation": "relu"}),
+    ("srcnn", {"kernels": (9, 1, 5)}),
+    ("vespcn", {"frames": 1, "depth": 5}),
+    ("vespcn", {"motion": "none"}),
+    ("vespcn", {"frames": 5, "fusion": "slow", "depth": 7}),
+    ("vespcn", {"frames": 5, "fusion": "shared", "depth": 7, "motion": "none"}),
+]
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +51,34 @@ def trainings(spec, recipe, precision="fp32"):
     return [backend.load(name, "training").Training(spec, start, recipe, "cpu", precision) for name in FRAMEWORKS]
 
 
+def shortened(spec):
+    """The recipe of `spec` with sub-images as small as it can learn from."""
+    size = min(spec.recipe.image_size, 2 * spec.margin + 12)
+    return dataclasses.replace(spec.recipe, image_size=-(-size // spec.grid) * spec.grid)
+
+
+def clip_of(picture, spec):
+    """(T, H, W) float32: the picture, drifting by (2, 1) pixels a frame."""
+    luma = luma_or_rgb(picture, "luma")[..., 0]
+    return np.stack([luma[t : t + 110, 2 * t : 2 * t + 110] for t in range(spec.frames + 2)])
+
+
+def seen(picture, spec, rows, columns):
+    """What network `spec` sees of a part of the picture, at about rows x columns of output: (H, W, inputs)."""
+    rows, columns = rows // spec.scale * spec.scale, columns // spec.scale * spec.scale
+    if spec.frames == 1:
+        return degrade(luma_or_rgb(picture, spec.colour)[:rows, :columns], spec)
+    frames = clip_of(picture, spec)[: spec.frames, :rows, :columns, None]
+    return np.concatenate([degrade(frame, spec) for frame in frames], axis=-1)
+
+
 def small_batches(spec, recipe, picture):
     """Seeded batches of 8 real sub-images."""
-    high = luma_or_rgb(picture, spec.colour)
-    label = (recipe.image_size - 2 * spec.halo) * spec.factor
-    data, label = sub_images(high, spec, recipe.image_size, label, 5)
+    label = (recipe.image_size - 2 * spec.margin) * spec.factor
+    if spec.frames == 1:
+        data, label = sub_images(luma_or_rgb(picture, spec.colour), spec, recipe.image_size, label, 5)
+    else:
+        data, label = sub_windows(clip_of(picture, spec), spec, recipe.image_size, label, 5)
     generator = np.random.default_rng(0)
     while True:
         chosen = generator.integers(0, len(data), 8)
@@ -51,24 +89,37 @@ def largest_difference(first, second):
     return max(float(np.abs(first[key] - second[key]).max()) for key in first)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", TRAINED)
 def test_weights_are_shipped_for_every_scale(name):
     assert tuple(shipped_scales(name)) == NETWORKS[name].scales
 
 
-@pytest.mark.parametrize(("name", "scale"), EVERY)
+@pytest.mark.parametrize(("name", "scale"), [(name, scale) for name in TRAINED for scale in NETWORKS[name].scales])
 def test_shipped_weights_give_the_same_picture(name, scale, picture):
     weights = weights_for(name, scale)
-    spec = weights.network
-    for rows, columns in ((120, 132), (67, 113)):
-        low = degrade(luma_or_rgb(picture, spec.colour)[: rows // scale * scale, : columns // scale * scale], spec)
-        ours, theirs = (runtime(low[None]) for runtime in runtimes(spec, weights.tensors))
+    compare_pictures(weights.network, weights.tensors, picture)
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_every_variant_gives_the_same_picture(name, options, picture):
+    spec = network(name, **options)
+    tensors = initial_tensors(spec, seed=2)
+    for key in tensors:  # flows of several pixels, as trained ones are
+        tensors[key] = tensors[key] * (10 if key.endswith("conv5.weight") else 1)
+    compare_pictures(spec, tensors, picture)
+
+
+def compare_pictures(spec, tensors, picture):
+    for rows, columns in ((108, 96), (97, 109)):
+        low = seen(picture, spec, rows, columns)
+        low = low[: low.shape[0] // spec.grid * spec.grid, : low.shape[1] // spec.grid * spec.grid]
+        ours, theirs = (runtime(low[None]) for runtime in runtimes(spec, tensors))
         assert ours.shape == theirs.shape
-        assert ours.shape[1] == (low.shape[0] - 2 * spec.halo) * spec.factor
+        assert ours.shape[1] == (low.shape[0] - 2 * spec.margin) * spec.factor
         assert np.abs(ours - theirs).max() <= 1e-5
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", COLOURED)
 def test_rgb_networks_shuffle_their_channels_alike(name, picture):
     spec = network(name, colour="rgb", scale=2)
     low = degrade(luma_or_rgb(picture, "rgb")[:60, :64], spec)
@@ -77,10 +128,10 @@ def test_rgb_networks_shuffle_their_channels_alike(name, picture):
     assert np.abs(ours - theirs).max() <= 1e-5
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", TRAINED)
 def test_lower_precision_stays_near_and_keeps_the_head_exact(name, picture):
     weights = weights_for(name, 3)
-    low = degrade(luma_or_rgb(picture, weights.network.colour)[:60, :63], weights.network)
+    low = seen(picture, weights.network, 96, 96)
     for exact, rounded in zip(
         runtimes(weights.network, weights.tensors), runtimes(weights.network, weights.tensors, "bf16"), strict=True
     ):
@@ -89,50 +140,54 @@ def test_lower_precision_stays_near_and_keeps_the_head_exact(name, picture):
         assert difference.mean() < 0.003
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_gradients_agree(name, picture):
-    spec = network(name)
-    recipe = dataclasses.replace(spec.recipe, clip_norm=0.01)
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_gradients_agree(name, options, picture):
+    spec = network(name, **options)
+    recipe = dataclasses.replace(shortened(spec), clip_norm=0.01)
     data, label = next(small_batches(spec, recipe, picture))
     gradients = []
-    for training in trainings(spec, recipe):
-        loss, named = training.gradients(data, label) if isinstance(training.device, str) else None
+    for framework, training in zip(FRAMEWORKS, trainings(spec, recipe), strict=True):
+        layers = backend.load(framework, "layers")
+        loss, named = training.gradients(layers.from_nhwc(data, "cpu"), layers.from_nhwc(label, "cpu"))
         gradients.append({"loss": np.asarray(loss), **{key: np.asarray(value) for key, value in named.items()}})
     assert set(gradients[0]) == {"loss", *spec.shapes}
     assert largest_difference(*gradients) <= 1e-6
 
 
 @pytest.mark.parametrize("optimizer", ["soap", "adam", "sgd"])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", STEADY)
 def test_twenty_training_steps_agree(name, optimizer, picture):
     spec = network(name)
-    recipe = dataclasses.replace(spec.recipe, optimizer=optimizer, learning_rate=1e-3)
-    twins, batches = trainings(spec, recipe), small_batches(spec, recipe, picture)
-    for step in range(STEPS):
-        data, label = next(batches)
-        losses = [float(training.step(data, label, recipe.rate(step, 0))) for training in twins]
-        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-    first, second = (training.state() for training in twins)
+    recipe = dataclasses.replace(shortened(spec), optimizer=optimizer, learning_rate=1e-3)
+    first, second = after_steps(trainings(spec, recipe), small_batches(spec, recipe, picture), recipe)
     assert set(first) == set(second)
     weights = [{key: state[key] for key in state if not key.startswith("optimizer/")} for state in (first, second)]
     assert largest_difference(*weights) <= 1e-5
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_training_in_double_precision_agrees_to_the_last_digits(name, picture):
+def test_training_in_double_precision_agrees(name, picture):
     spec = network(name)
-    twins, batches = trainings(spec, spec.recipe, "fp64"), small_batches(spec, spec.recipe, picture)
+    recipe = shortened(spec)
+    states = after_steps(trainings(spec, recipe, "fp64"), small_batches(spec, recipe, picture), recipe)
+    weights = [{key: state[key] for key in state if key.startswith("weights/")} for state in states]
+    assert largest_difference(*weights) <= (1e-8 if name in STEADY else 1e-5)
+
+
+def after_steps(twins, batches, recipe):
+    """The states of both after the same steps."""
     for step in range(STEPS):
         data, label = next(batches)
-        for training in twins:
-            training.step(data, label, spec.recipe.rate(step, 0))
-    assert largest_difference(*(training.weights() for training in twins)) <= 1e-8
+        losses = [float(training.step(data, label, recipe.rate(step, 0))) for training in twins]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    return [training.state() for training in twins]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_state_moves_from_one_framework_to_the_other(name, picture):
     spec = network(name)
-    (tensorflow, torch), batches = trainings(spec, spec.recipe), small_batches(spec, spec.recipe, picture)
+    recipe = shortened(spec)
+    (tensorflow, torch), batches = trainings(spec, recipe), small_batches(spec, recipe, picture)
     for _ in range(3):
         tensorflow.step(*next(batches), 1e-3)
     torch.load_state(tensorflow.state())
@@ -140,6 +195,22 @@ def test_a_state_moves_from_one_framework_to_the_other(name, picture):
     tensorflow.step(data, label, 1e-3)
     torch.step(data, label, 1e-3)
     assert largest_difference(tensorflow.weights(), torch.weights()) <= 1e-6
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_warping_moves_by_the_flow(framework, picture):
+    layers = backend.load(framework, "layers")
+    image = np.ascontiguousarray(luma_or_rgb(picture, "luma")[None, :40, :50])
+
+    def warped(dx, dy):
+        flow = np.broadcast_to(np.float32([dx, dy]), (*image.shape[:3], 2)).copy()
+        return layers.to_nhwc(layers.warp(layers.from_nhwc(image, "cpu"), layers.from_nhwc(flow, "cpu")))
+
+    assert np.array_equal(warped(0, 0), image)
+    assert np.array_equal(warped(1, 0)[:, :, :-1], image[:, :, 1:])
+    assert np.array_equal(warped(0, -2)[:, 2:], image[:, :-2])
+    assert np.allclose(warped(0.25, 0)[:, :, :-1], 0.75 * image[:, :, :-1] + 0.25 * image[:, :, 1:], atol=1e-6)
+    assert np.array_equal(warped(1000, 0), np.broadcast_to(image[:, :, -1:], image.shape))
 
 
 @pytest.mark.parametrize(("name", "scale"), EVERY)
@@ -156,6 +227,8 @@ def test_parameter_counts_are_those_of_the_papers():
     assert network("srcnn", kernels=(9, 3, 5)).parameters == 24_513
     assert network("srcnn").parameters == 57_281
     assert [network("espcn", scale=scale).parameters for scale in (2, 3, 4)] == [21_284, 22_729, 24_752]
+    assert [network("vespcn", scale=scale, motion="none").parameters for scale in (3, 4)] == [39_081, 40_600]
+    assert network("vespcn").parameters == 39_081 + 33_008 + 20_384
 
 
 @pytest.mark.parametrize("module", TWINS)

@@ -18,7 +18,7 @@ class Runtime:
         self.precision = choose_precision(precision, self.device)
         self.model = build(spec, self.precision)
         self.load(tensors)
-        signature = tf.TensorSpec((None, None, None, spec.channels), tf.float32)
+        signature = tf.TensorSpec((None, None, None, spec.inputs), tf.float32)
         self.graph = tf.function(self.model, input_signature=[signature])
 
     def load(self, tensors):

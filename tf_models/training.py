@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_models.layers import from_nhwc, load_tensors, named_weights
-from tf_models.losses import LOSSES
+from tf_models.losses import objective
 from tf_models.optimizers import OPTIMIZERS
 from tf_models.runtime import build, choose_device, choose_precision
 
@@ -46,9 +46,9 @@ class Training:
 
     def gradients(self, data, label):
         """(loss, gradients by name, shortened to the recipe's length) of one batch."""
-        data, label = (augment(batch) for batch in (data, label))
+        data, label = (augment(tf.cast(batch, self.kind)) for batch in (data, label))
         with tf.GradientTape() as tape:
-            loss = LOSSES[self.recipe.loss](common_centre_difference(self.model(data), label))
+            loss = objective(self.model, data, label, self.recipe)
         gradients = tape.gradient(loss, list(self.parameters.values()))
         norm = tf.sqrt(sum(tf.reduce_sum(tf.square(gradient)) for gradient in gradients))
         shorter = self.recipe.clip_norm / tf.maximum(norm, self.recipe.clip_norm) if self.recipe.clip_norm else 1.0
@@ -88,14 +88,3 @@ def augment(batch):
         part = tf.reverse(part, [2]) if symmetry & 2 else part
         parts.append(tf.transpose(part, (0, 2, 1, 3)) if symmetry & 4 else part)
     return tf.concat(parts, axis=0)
-
-
-def common_centre_difference(output, label):
-    """Difference of two batches (N, H, W, C) where both have pixels: the smaller is the centre of the larger."""
-    sides = [min(output.shape[axis], label.shape[axis]) for axis in (1, 2)]
-    return centre(output, sides) - tf.cast(centre(label, sides), output.dtype)
-
-
-def centre(batch, sides):
-    top, left = (batch.shape[1] - sides[0]) // 2, (batch.shape[2] - sides[1]) // 2
-    return batch[:, top : top + sides[0], left : left + sides[1]]

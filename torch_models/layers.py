@@ -14,20 +14,21 @@ PRECISIONS = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.bfloat
 
 
 class Conv(nn.Conv2d):
-    """Convolution with bias and without padding: (N, inputs, H, W) to (N, outputs, H - kernel + 1, W - kernel + 1).
+    """Convolution with bias: (N, inputs, H, W) to (N, outputs, H - kernel + 1, W - kernel + 1), over the stride.
 
-    Computed in `precision`, from weights that stay float32 (float64 for "fp64"). The `head`, which draws the picture,
-    is never computed in less than float32: rounding its output to 8 bits of mantissa would be visible.
+    `padded` puts kernel // 2 zeros on every side, whatever the stride. Computed in `precision`, from weights that stay
+    float32 (float64 for "fp64"). A `head`, which draws the picture, is never computed in less than float32: rounding
+    its output to 8 bits of mantissa would be visible.
     """
 
-    def __init__(self, inputs, outputs, kernel, head=False):
-        super().__init__(inputs, outputs, kernel)
+    def __init__(self, inputs, outputs, kernel, stride=1, padded=False, head=False):
+        super().__init__(inputs, outputs, kernel, stride, padding=kernel // 2 if padded else 0)
         self.head = head
         self.precision = torch.float32
 
     def forward(self, x):
         kind = self.precision
-        return F.conv2d(x.to(kind), self.weight.to(kind), self.bias.to(kind))
+        return F.conv2d(x.to(kind), self.weight.to(kind), self.bias.to(kind), self.stride, self.padding)
 
 
 def activation(name):
@@ -38,6 +39,44 @@ def activation(name):
 def pixel_shuffle(x, factor):
     """Periodic shuffling (Shi et al. 2016, eq. 4): (N, C factor^2, H, W) to (N, C, factor H, factor W)."""
     return F.pixel_shuffle(x, factor)
+
+
+def stack(layers):
+    """Layers as a list that belongs to its network."""
+    return nn.ModuleList(layers)
+
+
+def frame(x, t):
+    """Frame `t` of a window (N, frames, H, W), as (N, 1, H, W)."""
+    return x[:, t : t + 1]
+
+
+def concat(tensors):
+    """Join the channels of several tensors, in the highest of their precisions."""
+    kind = max((tensor.dtype for tensor in tensors), key=lambda kind: kind.itemsize)
+    return torch.cat([tensor.to(kind) for tensor in tensors], dim=1)
+
+
+def warp(image, flow):
+    """Sample `image` (N, C, H, W) where `flow` (N, 2, H, W) points: I'(x, y) = I(x + dx, y + dy), bilinear.
+
+    flow: (dx, dy) in pixels. What lies outside is the nearest pixel of the edge.
+    """
+    batch, channels, rows, columns = image.shape
+    whole = torch.floor(flow)  # kept apart from the place, whose size would cost digits of the shares
+    left = torch.arange(columns, device=flow.device)[None, None, :] + whole[:, 0].long()
+    top = torch.arange(rows, device=flow.device)[None, :, None] + whole[:, 1].long()
+    right_share, lower_share = flow[:, 0] - whole[:, 0], flow[:, 1] - whole[:, 1]
+    pixels = image.to(flow.dtype).reshape(batch, channels, rows * columns)
+
+    def corner(down, right):
+        row = torch.clamp(top + down, 0, rows - 1)
+        column = torch.clamp(left + right, 0, columns - 1)
+        place = (row * columns + column).reshape(batch, 1, -1).expand(-1, channels, -1)
+        share = (lower_share if down else 1 - lower_share) * (right_share if right else 1 - right_share)
+        return torch.gather(pixels, 2, place).reshape(image.shape) * share[:, None]
+
+    return corner(0, 0) + corner(0, 1) + corner(1, 0) + corner(1, 1)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from torch_models.layers import from_nhwc, load_tensors, named_weights
-from torch_models.losses import LOSSES
+from torch_models.losses import objective
 from torch_models.optimizers import OPTIMIZERS
 from torch_models.runtime import build, choose_device, choose_precision
 
@@ -25,11 +25,13 @@ class Training:
         self.optimizer = OPTIMIZERS[recipe.optimizer](self.parameters, recipe.betas)
         self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         self.factors = {name: recipe.layer_rates.get(name.split(".")[0], 1.0) for name in self.parameters}
+        self.kind = torch.float64 if self.precision == "fp64" else torch.float32
         self.count = 0
 
     def step(self, data, label, rate):
         """Train on one batch, (N, H, W, C) float32 arrays in [0, 1]; returns the loss, a tensor still on the device."""
         self.count += 1
+        data, label = (from_nhwc(batch, self.device) for batch in (data, label))
         loss, gradients = self.gradients(data, label)
         self.optimizer.step(gradients, self.count, {name: rate * factor for name, factor in self.factors.items()})
         self.optimizer.refresh(self.count)
@@ -38,8 +40,8 @@ class Training:
 
     def gradients(self, data, label):
         """(loss, gradients by name, shortened to the recipe's length) of one batch."""
-        data, label = (augment(from_nhwc(batch, self.device)) for batch in (data, label))
-        loss = LOSSES[self.recipe.loss](common_centre_difference(self.model(data), label))
+        data, label = (augment(batch.to(self.kind)) for batch in (data, label))
+        loss = objective(self.model, data, label, self.recipe)
         gradients = torch.autograd.grad(loss, list(self.parameters.values()))
         norm = torch.sqrt(sum(torch.sum(torch.square(gradient)) for gradient in gradients))
         shorter = self.recipe.clip_norm / torch.clamp(norm, min=self.recipe.clip_norm) if self.recipe.clip_norm else 1.0
@@ -83,17 +85,6 @@ def augment(batch):
         part = torch.flip(part, [3]) if symmetry & 2 else part
         parts.append(part.transpose(2, 3) if symmetry & 4 else part)
     return torch.cat(parts).contiguous(memory_format=torch.channels_last)
-
-
-def common_centre_difference(output, label):
-    """Difference of two batches (N, C, H, W) where both have pixels: the smaller is the centre of the larger."""
-    sides = [min(output.shape[axis], label.shape[axis]) for axis in (2, 3)]
-    return centre(output, sides) - centre(label, sides).to(output.dtype)
-
-
-def centre(batch, sides):
-    top, left = (batch.shape[2] - sides[0]) // 2, (batch.shape[3] - sides[1]) // 2
-    return batch[:, :, top : top + sides[0], left : left + sides[1]]
 
 
 def to_numpy(tensor):

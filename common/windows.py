@@ -1,0 +1,64 @@
+"""Windows of frames for networks that see several, never across a cut.
+
+At the ends of a film, and of a scene, the nearest frame of the same scene stands in for those that are not there.
+"""
+
+from collections import deque
+
+import numpy as np
+
+from common.patches import neighbours
+
+GRID = 16  # blocks along each side on which two frames are compared
+CHANGED = 0.10  # mean change of the blocks' brightness, of the whole range, that a cut has at the least
+SUDDEN = 3.0  # and how many times the change before it, so that a flickering or fast scene is no row of cuts
+
+
+def windows(frames, radius):
+    """Yield a list of 2 radius + 1 frames for every one of `frames`, which lies in its middle."""
+    held = deque()  # (frame, scene) from `radius` before the middle on
+    detector, scene = CutDetector(), 0
+    middle, begun = 0, 0  # position of the next middle, and of the first frame held
+    for frame in frames:
+        scene += bool(radius) and detector.is_cut(frame)
+        held.append((frame, scene))
+        if len(held) + begun > middle + radius:
+            yield _window(held, middle - begun, radius)
+            middle += 1
+            while begun < middle - radius:
+                held.popleft()
+                begun += 1
+    while middle - begun < len(held):
+        yield _window(held, middle - begun, radius)
+        middle += 1
+
+
+def _window(held, middle, radius):
+    scene = held[middle][1]
+    same = [place for place, (_, other) in enumerate(held) if other == scene]
+    return [held[place][0] for place in neighbours(middle, radius, same[0], same[-1])]
+
+
+class CutDetector:
+    """Says of each frame in turn whether a new scene begins with it, by the brightness of 16 x 16 blocks."""
+
+    def __init__(self):
+        self.before, self.change = None, 0.0
+
+    def is_cut(self, frame):
+        blocks = block_means(frame.luma) / (2**frame.bits - 1)
+        before, self.before = self.before, blocks
+        if before is None or before.shape != blocks.shape:
+            return False
+        change, usual = float(np.abs(blocks - before).mean()), self.change
+        cut = change > CHANGED and change > SUDDEN * usual
+        self.change = 0.0 if cut else change
+        return cut
+
+
+def block_means(plane):
+    """Mean of each block of (H, W), at most GRID x GRID of them."""
+    rows, columns = (max(1, side // GRID) for side in plane.shape)
+    down, across = plane.shape[0] // rows, plane.shape[1] // columns
+    cropped = plane[: rows * down, : columns * across].astype(np.float32)
+    return cropped.reshape(down, rows, across, columns).mean(axis=(1, 3))

@@ -1,0 +1,236 @@
+"""The pipeline: tiles leave no trace, edges are repeated, every kind of picture keeps its colour, depth and alpha."""
+
+import numpy as np
+import pytest
+
+from common.images import Picture
+from common.networks import network
+from common.resize import resize
+from common.upscaler import WORKING_SET, Upscaler, enlarged
+from common.weights import Weights, initial_tensors
+
+SMALL = {"widths": (8, 4)}
+CASES = {
+    "srcnn x3": ("srcnn", {"scale": 3, **SMALL}),
+    "srcnn x2": ("srcnn", {"scale": 2, "kernels": (9, 1, 5), **SMALL}),
+    "espcn x3": ("espcn", {"scale": 3, **SMALL}),
+    "espcn x4": ("espcn", {"scale": 4, "activation": "relu", **SMALL}),
+    "espcn rgb": ("espcn", {"scale": 2, "colour": "rgb", **SMALL}),
+}
+SIZES = [(40, 33), (9, 50), (3, 4), (1, 7), (1, 1)]
+
+
+def upscaler(case, tile="auto", framework="torch", seed=0):
+    """An `Upscaler` with random weights whose output has about the contrast of its input."""
+    name, options = CASES[case]
+    spec = network(name, **options)
+    tensors = initial_tensors(spec, seed)
+    tensors["conv3.weight"] *= 10
+    tensors["conv3.bias"] += 0.5
+    return Upscaler(Weights(name, spec, tensors), framework, "cpu", "fp32", tile)
+
+
+def passing_on(name, tile="auto", **options):
+    """An `Upscaler` that adds nothing: SRCNN gives its bicubic input, ESPCN repeats each pixel."""
+    spec = network(name, widths=(3, 3), **({"activation": "relu"} if name == "espcn" else {}), **options)
+    tensors = {}
+    for layer in spec.layers:
+        weight = np.zeros(layer.shapes[f"{layer.name}.weight"], np.float32)
+        repeat = spec.factor**2 if layer is spec.layers[-1] or layer.name == "conv3" else 1
+        for output in range(layer.outputs):
+            weight[output, min(output // repeat, layer.inputs - 1), layer.kernel // 2, layer.kernel // 2] = 1
+        tensors |= {f"{layer.name}.weight": weight, f"{layer.name}.bias": np.zeros(layer.outputs, np.float32)}
+    return Upscaler(Weights(name, spec, tensors), "torch", "cpu", "fp32", tile)
+
+
+def low_planes(model, height, width, make_pixels):
+    return make_pixels(height, width, model.spec.channels).astype(np.float32) / 255
+
+
+def at_once(model, low):
+    """What the network gives for the whole of `low`, its edge repeated by the halo."""
+    seen = resize(low, model.scale) if model.spec.upscale_first else low
+    halo = model.spec.halo
+    return model.function(np.pad(seen, ((halo, halo), (halo, halo), (0, 0)), mode="edge")[None])[0]
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+@pytest.mark.parametrize("case", CASES)
+def test_the_edge_is_repeated(case, height, width, make_pixels):
+    model = upscaler(case, tile=0)
+    low = low_planes(model, height, width, make_pixels)
+    high = model.planes(low)
+    assert high.shape == (height * model.scale, width * model.scale, model.spec.channels)
+    assert high.dtype == np.float32
+    assert np.abs(high - at_once(model, low)).max() < 1e-6
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+@pytest.mark.parametrize("tile", ["auto", 7, 16, 21, 500])
+@pytest.mark.parametrize("case", CASES)
+def test_tiles_leave_no_trace(case, tile, height, width, make_pixels):
+    model = upscaler(case, tile)
+    low = low_planes(model, height, width, make_pixels)
+    assert np.abs(model.planes(low) - at_once(model, low)).max() < 1e-6
+
+
+@pytest.mark.parametrize("tile", [1, 2])
+@pytest.mark.parametrize("case", ["srcnn x3", "espcn x3"])
+def test_tiles_of_a_pixel_or_two(case, tile, make_pixels):
+    model = upscaler(case, tile)
+    low = low_planes(model, 6, 5, make_pixels)
+    assert np.abs(model.planes(low) - at_once(model, low)).max() < 1e-6
+
+
+@pytest.mark.parametrize("case", ["srcnn x3", "espcn x3"])
+def test_tensorflow_works_in_tiles_too(case, make_pixels):
+    pytest.importorskip("tensorflow")
+    model = upscaler(case, 13, "tensorflow")
+    low = low_planes(model, 30, 25, make_pixels)
+    assert np.abs(model.planes(low) - at_once(model, low)).max() < 1e-6
+    assert np.abs(model.planes(low) - upscaler(case, 0).planes(low)).max() < 1e-5
+
+
+def test_random_weights_show_what_tiles_could_spoil(make_pixels):
+    """The other tests compare to 1e-6, which means something only if the output varies much more."""
+    for case in CASES:
+        model = upscaler(case)
+        assert model.planes(low_planes(model, 30, 30, make_pixels)).std() > 0.003
+
+
+class Recorder:
+    """Stands in for a network: notes the shape of each batch and answers with zeros."""
+
+    def __init__(self, spec):
+        self.spec, self.shapes = spec, []
+
+    def __call__(self, batch):
+        self.shapes.append(batch.shape)
+        count, rows, columns, channels = batch.shape
+        sides = ((side - 2 * self.spec.halo) * self.spec.factor for side in (rows, columns))
+        return np.zeros((count, *sides, channels), np.float32)
+
+
+@pytest.mark.parametrize("case", ["srcnn x3", "espcn x3"])
+def test_a_tile_larger_than_the_picture_costs_no_more_than_the_picture(case):
+    model = upscaler(case, tile=700)
+    model.function = Recorder(model.spec)
+    model.planes(np.zeros((20, 30, 1), np.float32))
+    grow, halo = (3 if model.spec.upscale_first else 1), model.spec.halo
+    assert model.function.shapes == [(1, 20 * grow + 2 * halo, 30 * grow + 2 * halo, 1)]
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 40), (700, 900), (30, 20_000)])
+@pytest.mark.parametrize("name", ["srcnn", "espcn"])
+def test_memory_is_bounded_whatever_the_size(name, height, width):
+    spec = network(name, scale=2)
+    model = Upscaler(Weights(name, spec, initial_tensors(spec, 0)), "torch", "cpu")
+    model.function = Recorder(spec)
+    covered = sum(output.size for _, output in model.tiles(np.zeros((height, width, 1), np.float32)))
+    assert covered == 4 * height * width
+    widest = max(layer.inputs + layer.outputs for layer in spec.layers)
+    assert max(np.prod(shape) for shape in model.function.shapes) * 4 * widest <= 1.1 * WORKING_SET
+
+
+@pytest.mark.parametrize("halo", [0, 2, 9])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize(("height", "width"), [(20, 17), (2, 9), (1, 1)])
+def test_a_part_of_the_enlargement_is_that_of_the_whole(height, width, scale, halo, make_pixels):
+    low = make_pixels(height, width).astype(np.float32) / 255
+    whole = np.pad(resize(low, scale), ((halo, halo), (halo, halo), (0, 0)), mode="edge")
+    generator = np.random.default_rng(height)
+    for _ in range(8):
+        rows, columns = (
+            slice(*sorted(generator.choice(side * scale + 1, 2, replace=False))) for side in (height, width)
+        )
+        part = enlarged(low, rows, columns, scale, halo)
+        expected = whole[rows.start : rows.stop + 2 * halo, columns.start : columns.stop + 2 * halo]
+        assert part.shape == expected.shape
+        assert np.abs(part - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("case", ["srcnn x2", "espcn x3", "espcn rgb"])
+def test_every_kind_of_picture_keeps_its_kind(case, alpha, channels, depth, make_pixels):
+    model = upscaler(case, tile=9)
+    pixels = make_pixels(13, 10, channels, depth)
+    alpha = make_pixels(13, 10, 1, depth, seed=1)[..., 0] if alpha else None
+    before = pixels.copy()
+    picture = Picture(pixels, alpha, icc=b"profile", exif=b"II*\0", dpi=(300, 300), format="PNG")
+    larger = model.picture(picture)
+    assert larger.pixels.shape == (13 * model.scale, 10 * model.scale, channels)
+    assert larger.pixels.dtype == pixels.dtype
+    assert (larger.icc, larger.exif, larger.dpi) == (picture.icc, picture.exif, picture.dpi)
+    assert np.array_equal(picture.pixels, before)
+    if alpha is None:
+        assert larger.alpha is None
+    else:
+        assert larger.alpha.shape == larger.pixels.shape[:2]
+        assert larger.alpha.dtype == pixels.dtype
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("case", ["srcnn x2", "espcn x3", "espcn rgb"])
+def test_pictures_do_not_depend_on_tiles(case, depth, make_pixels):
+    picture = Picture(make_pixels(31, 22, 3, depth), make_pixels(31, 22, 1, depth, seed=1)[..., 0])
+    whole, tiled = (upscaler(case, tile).picture(picture) for tile in (0, 10))
+    for first, second in ((whole.pixels, tiled.pixels), (whole.alpha, tiled.alpha)):
+        assert np.abs(first.astype(int) - second).max() <= 1
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("colour", ["luma", "rgb"])
+def test_srcnn_that_adds_nothing_gives_the_bicubic_enlargement(colour, channels, depth, make_pixels):
+    pixels = make_pixels(17, 23, channels, depth)
+    larger = passing_on("srcnn", 16, scale=3, colour=colour).picture(Picture(pixels)).pixels
+    expected = np.clip(resize(pixels.astype(np.float64), 3), 0, 2**depth - 1)
+    assert np.abs(larger - expected).max() <= 0.5 + 1e-5 * 2**depth
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("name", ["srcnn", "espcn"])
+def test_a_constant_picture_keeps_its_colour(name, scale, depth):
+    for colour in ([255, 0, 0], [0, 128, 255], [10, 200, 90], [0, 0, 0], [255, 255, 255], [77]):
+        colour = np.array(colour, f"u{depth // 8}") * (1 if depth == 8 else 257)
+        picture = Picture(np.broadcast_to(colour, (9, 11, len(colour))).copy())
+        larger = passing_on(name, 5, scale=scale).picture(picture).pixels
+        assert np.abs(larger.astype(int) - colour).max() <= (0 if depth == 8 else 2)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_luma_comes_from_the_network_and_the_chroma_from_bicubic(channels, make_pixels):
+    """Each pixel of ESPCN repeats; with bicubic chroma, colour pictures of one luma come out as smooth as chroma is."""
+    pixels = make_pixels(12, 14, channels)
+    larger = passing_on("espcn", scale=2).picture(Picture(pixels)).pixels
+    repeated = pixels.repeat(2, axis=0).repeat(2, axis=1)
+    weights = [1] if channels == 1 else [0.299, 0.587, 0.114]
+    assert np.abs((larger.astype(float) - repeated) @ weights).max() <= 1
+    assert np.array_equal(larger, repeated) == (channels == 1)
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("value", [0, 1, 254, 255])
+def test_a_constant_alpha_stays_as_it_is(value, depth, make_pixels):
+    alpha = np.full((8, 9), value, f"u{depth // 8}")
+    larger = upscaler("espcn x3").picture(Picture(make_pixels(8, 9, 3, depth), alpha))
+    assert (larger.alpha == value).all()
+
+
+@pytest.mark.parametrize("case", ["srcnn x2", "espcn x3", "espcn rgb"])
+def test_alpha_stays_clean_where_it_is_nothing_or_all(case, make_pixels):
+    alpha = np.zeros((16, 20), np.uint8)
+    alpha[:, 10:] = 255
+    model = upscaler(case)
+    larger = model.picture(Picture(make_pixels(16, 20), alpha)).alpha
+    assert (larger[:, : 9 * model.scale] == 0).all()
+    assert (larger[:, 11 * model.scale :] == 255).all()
+
+
+def test_alpha_is_enlarged_as_luma_is(make_pixels):
+    alpha = make_pixels(12, 10, 1)[..., 0]
+    larger = passing_on("espcn", scale=2).picture(Picture(make_pixels(12, 10), alpha)).alpha
+    assert np.array_equal(larger, alpha.repeat(2, axis=0).repeat(2, axis=1))
