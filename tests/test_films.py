@@ -1,0 +1,201 @@
+"""Films through the whole program: larger, with everything else as it was."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from clips import make_clip, packets_of
+
+import super_resolve
+from common.films import FilmJob
+from common.networks import network
+from common.resize import resize
+from common.stages import Behind, ahead
+from common.upscaler import Upscaler
+from common.video import Frame, VideoError, open_video
+from common.weights import Weights, initial_tensors, load_weights, save_weights
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Weights of a small ESPCN x2, random but not dull."""
+    spec = network("espcn", scale=2, widths=(4, 4))
+    tensors = initial_tensors(spec, 0)
+    tensors["conv3.weight"] *= 10
+    tensors["conv3.bias"] += 0.4
+    path = tmp_path_factory.mktemp("weights") / "espcn_x2.safetensors"
+    save_weights(path, Weights("espcn", spec, tensors))
+    return path
+
+
+@pytest.fixture
+def run(weights, capsys):
+    """Calls the command with arguments; returns (exit code, stdout, stderr)."""
+
+    def call(*arguments):
+        code = super_resolve.main(["--scale", "2", "--weights", str(weights), *map(str, arguments)])
+        return (code, *capsys.readouterr())
+
+    return call
+
+
+def frames_of(path):
+    with open_video(path) as reader:
+        return list(reader)
+
+
+def test_a_film_keeps_its_times_and_its_sound(run, tmp_path):
+    source, times = tmp_path / "film.mkv", [100, 140, 200, 210, 400]
+    make_clip(source, times, audio=[("aac", 0.5, {"language": "deu"})], subtitles=[("subrip", {})])
+    code, out, _ = run(source, "--report", tmp_path / "r.json")
+    target = tmp_path / "film_espcn_x2.mkv"
+    assert (code, out.splitlines()[-1]) == (0, str(target))
+    frames = frames_of(target)
+    assert [frame.luma.shape for frame in frames] == [(96, 128)] * 5
+    assert [float(frame.time) * 1000 for frame in frames] == times
+    for kind in ("audio", "subtitle"):
+        before, after = packets_of(source, kind), packets_of(target, kind)
+        assert [list(map(tuple, packets)) for packets in before.values()] == [
+            list(map(tuple, packets)) for packets in after.values()
+        ]
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert (report["frames_in"], report["frames_out"]) == (5, 5)
+    assert set(report["stage_seconds"]) == {"decode", "network", "encode"}
+    assert report["fps"] > 0
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "gray", "yuva420p"])
+def test_luma_goes_through_the_network_and_chroma_through_bicubic(weights, tmp_path, pixel_format):
+    source, target = tmp_path / "in.mkv", tmp_path / "out.mkv"
+    make_clip(source, range(0, 120, 40), pixel_format=pixel_format, codec="ffv1")
+    upscaler = Upscaler(load_weights(weights), "torch")
+    FilmJob(upscaler, quiet=True, codec="ffv1").run(source, target)
+    for before, after in zip(frames_of(source), frames_of(target), strict=True):
+        unit = 255 << (before.bits - 8)
+        wanted = upscaler.planes((before.luma / unit).astype(np.float32)[..., None])[..., 0] * unit
+        assert after.bits == before.bits
+        assert np.abs(after.luma - np.clip(wanted, 0, 2**before.bits - 1)).max() <= 0.51
+        assert (after.chroma is None) == (before.chroma is None)
+        for small, large in zip(before.chroma or (), after.chroma or (), strict=True):
+            columns = before.luma.shape[1] / small.shape[1]
+            wanted = resize(small.astype(np.float64), 2, shift=(0, (1 - 1 / columns) / 2))
+            assert np.abs(large - np.clip(wanted, 0, 2**before.bits - 1)).max() <= 0.51
+        assert (after.alpha is None) == (before.alpha is None)
+
+
+def test_a_still_scene_keeps_its_chroma_where_its_luma_is(weights, tmp_path):
+    """An edge in luma and chroma at the same place stays at the same place."""
+    luma = np.full((32, 64), 60, np.uint8)
+    chroma = np.full((16, 32), 100, np.uint8)
+    position = np.arange(32) * 2  # of each chroma sample in columns of luma, as MPEG has it
+    chroma[:] = 100 + position
+    larger = Upscaler(load_weights(weights), "torch").frame([Frame(luma, (chroma, chroma))])
+    columns = (np.arange(64) * 2 + 0.5) / 2 - 0.5  # where each new sample lies in the columns of the old luma
+    assert np.abs(larger.chroma[0][8, 4:-4] - (100 + columns[4:-4])).max() <= 0.51
+
+
+def test_pictures_in_pictures_out(run, tmp_path):
+    source = tmp_path / "in.mkv"
+    make_clip(source, range(0, 160, 40))
+    code, _, error = run(source, "--output", tmp_path / "frames" / "%03d.png")
+    assert code == 0, error
+    assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == ["001.png", "002.png", "003.png", "004.png"]
+    code, _, error = run(tmp_path / "frames" / "%03d.png", "--output", tmp_path / "out.mp4", "--rate", "10")
+    assert code == 0, error
+    frames = frames_of(tmp_path / "out.mp4")
+    assert [float(frame.time) for frame in frames] == pytest.approx([0, 0.1, 0.2, 0.3])
+    assert frames[0].luma.shape == (192, 256)
+
+
+def test_a_pipe_carries_matroska(weights, tmp_path):
+    source, target = tmp_path / "in.mkv", tmp_path / "piped.mkv"
+    make_clip(source, range(0, 160, 40), audio=[("aac", 0.2, {})])
+    command = [sys.executable, super_resolve.__file__, "-", "--scale", "2", "--weights", str(weights), "--quiet"]
+    target.write_bytes(subprocess.run(command, input=source.read_bytes(), capture_output=True, check=True).stdout)
+    assert [frame.luma.shape for frame in frames_of(target)] == [(96, 128)] * 4
+    assert len(packets_of(target, "audio")) == 1
+
+
+def test_an_existing_film_is_refused_and_the_input_never_written(run, tmp_path):
+    source = tmp_path / "in.mkv"
+    make_clip(source, range(0, 80, 40))
+    before = source.read_bytes()
+    (tmp_path / "there.mkv").write_bytes(b"precious")
+    code, _, error = run(source, "--output", tmp_path / "there.mkv")
+    assert code == 1
+    assert len(error.strip().splitlines()) == 1
+    assert (tmp_path / "there.mkv").read_bytes() == b"precious"
+    code, _, error = run(source, "--output", source, "--overwrite")
+    assert code == 1
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"no film at all" * 100])
+def test_what_is_no_film_is_one_sentence(run, tmp_path, content):
+    (tmp_path / "bad.mkv").write_bytes(content)
+    code, _, error = run(tmp_path / "bad.mkv")
+    assert code == 1
+    assert error.startswith("Error: ")
+    assert "bad.mkv" in error
+    assert len(error.strip().splitlines()) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"bad.mkv"}
+
+
+def test_a_failing_network_leaves_no_file(weights, tmp_path):
+    source, target = tmp_path / "in.mkv", tmp_path / "out.mkv"
+    make_clip(source, range(0, 800, 40))
+    upscaler = Upscaler(load_weights(weights), "torch")
+    enlarge, calls = upscaler.frame, []
+
+    def failing(window, left_sited):
+        calls.append(window)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return enlarge(window, left_sited)
+
+    upscaler.frame = failing
+    with pytest.raises(KeyboardInterrupt):
+        FilmJob(upscaler, quiet=True).run(source, target)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_a_failing_encoder_ends_the_work(weights, tmp_path, monkeypatch):
+    source = tmp_path / "in.mkv"
+    make_clip(source, range(0, 800, 40))
+    job = FilmJob(Upscaler(load_weights(weights), "torch"), quiet=True)
+
+    def full(writer, frame):
+        raise VideoError("out.mkv cannot be written: no space left on the device")
+
+    monkeypatch.setattr(job, "_encode", full)
+    with pytest.raises(VideoError, match="no space left"):
+        job.run(source, tmp_path / "out.mkv")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_stages_keep_the_order_and_pass_errors_on():
+    done = []
+    with Behind(done.append, 2) as behind:
+        for item in ahead(iter(range(50)), 3):
+            behind.put(item)
+    assert done == list(range(50))
+
+    def broken():
+        yield 1
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        list(ahead(broken(), 2))
+    with pytest.raises(ZeroDivisionError), Behind(lambda item: 1 / item, 2) as behind:
+        for item in (1, 0, 1, 1, 1, 1):
+            behind.put(item)
+
+
+def test_a_stage_runs_no_further_ahead_than_asked():
+    made = []
+    source = ahead((made.append(number) or number for number in range(100)), 3)
+    assert next(source) == 0
+    source.close()
+    assert len(made) <= 6
