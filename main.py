@@ -71,6 +71,14 @@ def parser():
     train.add_argument("--learning_rate", type=cli.positive(float), help="its peak; it decays to zero")
     train.add_argument("--optimizer", choices=["soap", "adam", "sgd"])
     train.add_argument("--loss", choices=["mse", "l1", "charbonnier"])
+    train.add_argument("--clip_norm", type=float, help="length the gradient is shortened to, 0: never (1)")
+    train.add_argument(
+        "--layer_rate",
+        type=cli.layer_rate,
+        action="append",
+        metavar="LAYER=FACTOR",
+        help="factor on the learning rate of a layer, e.g. conv3=0.1 as in the papers",
+    )
     train.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
 

@@ -3,6 +3,8 @@
 import importlib
 import importlib.util
 import os
+import sys
+from contextlib import contextmanager
 
 FRAMEWORKS = {"tensorflow": "tf_models", "torch": "torch_models"}
 
@@ -17,6 +19,33 @@ def load(framework, part):
         raise BackendError(f"there is no framework {framework!r}; known are {', '.join(FRAMEWORKS)}.")
     if importlib.util.find_spec(framework) is None:
         raise BackendError(f"{framework} is not installed: pip install 'video-super-resolution[{framework}]'.")
-    if framework == "tensorflow":
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its start-up chatter belongs in no user's terminal
+    if framework == "tensorflow" and "tensorflow" not in sys.modules:
+        start_tensorflow_quietly()
     return importlib.import_module(f"{FRAMEWORKS[framework]}.{part}")
+
+
+def start_tensorflow_quietly():
+    """Import TensorFlow without its start-up chatter, unless TF_CPP_MIN_LOG_LEVEL asks for it.
+
+    What is said before its logging is set up, and while it looks for GPUs, no setting silences.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    with stderr_closed():
+        importlib.import_module("tensorflow").config.list_physical_devices()
+
+
+@contextmanager
+def stderr_closed():
+    """Nothing written to standard error, by this process or a library in it, is seen."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

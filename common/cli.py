@@ -100,6 +100,18 @@ def variant(text):
     return key, value
 
 
+def layer_rate(text):
+    """An argparse type: LAYER=FACTOR, e.g. conv3=0.1; 0 keeps the layer as it is."""
+    layer, _, factor = text.partition("=")
+    try:
+        value = float(factor)
+    except ValueError:
+        value = -1.0
+    if not layer or not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not LAYER=FACTOR")
+    return layer, value
+
+
 def add_common_flags(parser, framework, scale):
     """The flags that both entry points have."""
     parser.add_argument("--framework", choices=list(FRAMEWORKS), default=framework, help="default: %(default)s")

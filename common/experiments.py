@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ def training_run(arguments, scratch):
 
     spec = asked_network(arguments)
     recipe = cli.changed(spec.recipe, arguments)
+    recipe = replace(recipe, layer_rates=layer_rates(arguments.layer_rate or [], spec))
     folder = Path(arguments.checkpoint_dir)
     dataset = prepared_dataset(arguments, spec, recipe, folder, scratch)
     steps, minutes = arguments.steps, arguments.minutes
@@ -47,6 +49,15 @@ def training_run(arguments, scratch):
         resume=arguments.resume,
         command=shlex.join(["python", "main.py", *sys.argv[1:]]),
     )
+
+
+def layer_rates(given, spec):
+    """The factors as a dictionary. Raises CommandError for a layer that the network does not have."""
+    layers = {layer.name.split(".")[0] for layer in spec.layers}
+    for layer, _ in given:
+        if layer not in layers:
+            raise cli.CommandError(f"There is no layer {layer}; there are {', '.join(sorted(layers))}.")
+    return dict(given)
 
 
 def start_weights(arguments):
@@ -178,8 +189,6 @@ def test_clip(upscaler, path):
 
 def replace_pixels(picture, pixels):
     """`picture` with other pixels; its alpha, of another size, is left out."""
-    from dataclasses import replace
-
     return replace(picture, pixels=np.ascontiguousarray(pixels), alpha=None)
 
 

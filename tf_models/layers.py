@@ -129,7 +129,7 @@ def load_tensors(model, tensors):
 
 def from_nhwc(batch, device):
     """(N, H, W, C) array to a tensor (N, H, W, C) on `device`."""
-    with tf.device(device):
+    with tf.device("GPU:0" if device == "cuda" else "CPU:0"):
         return tf.convert_to_tensor(batch)
 
 

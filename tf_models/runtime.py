@@ -1,5 +1,6 @@
 """From weights to a function on arrays: where device, precision and memory layout are decided."""
 
+from contextlib import suppress
 from importlib import import_module
 
 import tensorflow as tf
@@ -43,6 +44,9 @@ def choose_device(name):
         return "cuda" if tf.config.list_physical_devices("GPU") else "cpu"
     if name == "cuda" and not tf.config.list_physical_devices("GPU"):
         raise ValueError("there is no CUDA device that TensorFlow can use; it found only the CPU.")
+    if name == "cpu":  # else TensorFlow puts its variables on a GPU by itself
+        with suppress(RuntimeError):  # raised once the devices are in use
+            tf.config.set_visible_devices([], "GPU")
     return name
 
 
