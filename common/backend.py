@@ -29,10 +29,10 @@ def start_tensorflow_quietly():
 
     What is said before its logging is set up, and while it looks for GPUs, no setting silences.
     """
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user's own Keras is set to
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     with stderr_closed():
         importlib.import_module("tensorflow").config.list_physical_devices()
 

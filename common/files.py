@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import os
+import secrets
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,14 +11,23 @@ def written_whole(path):
     """Yield a temporary path in the folder of `path`; rename it to `path` on success, remove it on any failure."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: some writers choose their format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path):
+    """A new name in the folder of `path`, with its suffix, by which some writers choose their format.
+
+    Raises ValueError if `path` can be no name of a file: better now than when the work is done.
+    """
+    if "\0" in str(path):
+        raise ValueError(f"{str(path)!r} has a null character in it")
+    return path.with_name(f".{secrets.token_hex(8)}.part{path.suffix}")
 
 
 def _umask():

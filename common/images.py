@@ -9,9 +9,7 @@ Not kept: XMP, IPTC and text comments, EXIF thumbnails of turned pictures, and a
 """
 
 import io
-import os
 import re
-import secrets
 import struct
 import threading
 import warnings
@@ -23,6 +21,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+
+from common.files import written_whole
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif")
 MAX_PIXELS = 400_000_000
@@ -644,25 +644,12 @@ def write_picture(path, picture, quality=95, overwrite=False):
             raise PictureError("it is a folder")
         if path.exists() and not overwrite:
             raise PictureError("it exists already")
-        path.parent.mkdir(parents=True, exist_ok=True)
         stored, losses = _fit(picture, form)
-        with _appearing_whole(path) as file:
+        with written_whole(path) as partial, open(partial, "xb") as file:
             form.encode(stored, file, quality)
     except Exception as error:
         raise PictureError(f"{path} cannot be written: {_reason(error)}") from error
     return losses
-
-
-@contextmanager
-def _appearing_whole(path):
-    """A file open for writing that takes its name only when everything is in it, and else leaves nothing behind."""
-    partial = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with open(partial, "xb") as file:
-            yield file
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _fit(picture, form):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.files import temporary_beside
 from common.video_codecs import (
     MOV_FAMILY,
     SHORT_NAMES,
@@ -182,7 +183,7 @@ class VideoWriter:
         self.path, self.name = Path(os.path.abspath(target)), str(target)
         check_target(target, getattr(template, "path", None), overwrite)
         # The suffix stays last, because it chooses the container.
-        self._temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}.part{self.path.suffix}")
+        self._temporary = temporary_beside(self.path)
 
     def _open_container(self):
         if self._temporary is not None:
