@@ -78,7 +78,8 @@ def job_for(source, arguments, upscaler):
     from common.films import FilmJob, is_film
     from common.stills import StillsJob
 
-    if not is_film(source, arguments.output):
+    film = is_film(source, arguments.output) or (source is None and upscaler.spec.frames > 1)
+    if not film:
         return StillsJob(upscaler, arguments.overwrite, arguments.quiet)
     encoder = {"codec": arguments.codec, "crf": arguments.crf, "preset": arguments.preset, "rate": arguments.rate}
     return FilmJob(upscaler, arguments.overwrite, arguments.quiet, **encoder)

@@ -1,12 +1,19 @@
 """Enlarging video: decode, network and encode overlap, frame by frame, with everything else of the file passed on."""
 
+import tempfile
 from pathlib import Path
+
+import numpy as np
 
 from common.cli import CommandError, frame_bar
 from common.jobs import Job
+from common.metrics import psnr
+from common.resize import resize
 from common.stages import Behind, ahead
-from common.video import open_video, open_writer
+from common.upscaler import Upscaler
+from common.video import Frame, open_video, open_writer
 from common.video_reader import is_pattern
+from common.weights import shipped_scales, weights_for
 from common.windows import windows
 
 AHEAD = 4  # decoded frames that wait for the network
@@ -24,14 +31,39 @@ class FilmJob(Job):
         super().__init__(upscaler, overwrite, quiet)
         self.encoder = {"codec": codec, "crf": crf, "preset": preset}
         self.rate = rate
+        self.seen = None  # enlarged luma, kept for the demonstration only
 
     def run(self, source, target=None):
         """Enlarge the video `source` into `target`; returns the path of the result, or "-".
 
         Both are paths, "-" for a stream, or a folder or pattern of pictures; without a target the result goes beside
-        the source under a name that says what was done. Raises VideoError, one sentence; no half file is left then.
+        the source under a name that says what was done. Without a source the embedded film is shrunk, enlarged and
+        compared with the truth. Raises VideoError, one sentence; no half file is left then.
         """
-        self.source, self.target = source, target or self._beside(source)
+        if source is None:
+            self._demonstrate(target)
+        else:
+            self._film(source, target or self._beside(source))
+        self.source = source or "embedded film"
+        return self.target
+
+    def _demonstrate(self, target):
+        from common.sample_film import write_small_film
+
+        with tempfile.TemporaryDirectory() as folder:
+            small = Path(folder) / "film.mp4"
+            truth = write_small_film(small, self.upscaler.scale)
+            self.seen = []
+            self._film(small, target or Path(self._beside(small).name))
+            with open_video(small) as reader:
+                lumas = [frame.luma for frame in reader]
+        if not self.quiet:
+            for name, larger in {**peers(lumas, self.upscaler), self.upscaler.name: self.seen}.items():
+                figures = [psnr(a, b, peak=255) for a, b in zip(truth, larger, strict=True)]
+                print(f"embedded film x{self.upscaler.scale} {name:8} {np.mean(figures):6.2f} dB")
+
+    def _film(self, source, target):
+        self.source, self.target = source, target
         scale = self.upscaler.scale
         with (
             open_video(source, rate=self.rate) as reader,
@@ -41,7 +73,6 @@ class FilmJob(Job):
         if self.target != "-":
             self.target = Path(self.target).resolve()
         self.warnings += [*reader.warnings, *writer.warnings]
-        return self.target
 
     def _all_frames(self, reader, writer):
         info = reader.info
@@ -55,6 +86,8 @@ class FilmJob(Job):
                     with self.stage("network"):
                         larger = self.upscaler.frame(window, left_sited)
                     encoder.put(larger)
+                    if self.seen is not None:
+                        self.seen.append(larger.luma)
                     bar.update()
         finally:
             frames.close()
@@ -72,6 +105,16 @@ class FilmJob(Job):
         if is_pattern(source) or source.is_dir():
             raise CommandError("Pictures that are to become a video, or pictures again, need an --output.")
         return source.with_name(f"{source.stem}_{self.upscaler.name}_x{self.upscaler.scale}{source.suffix}")
+
+
+def peers(lumas, upscaler):
+    """{name: enlarged luma of each frame} to compare `upscaler` with: bicubic, and ESPCN if it is shipped."""
+    scale, framework = upscaler.scale, upscaler.framework
+    others = {"bicubic": [resize(luma, scale) for luma in lumas]}
+    if upscaler.name != "espcn" and scale in shipped_scales("espcn"):
+        espcn = Upscaler(weights_for("espcn", scale), framework)
+        others["espcn"] = [espcn.frame([Frame(luma)]).luma for luma in lumas]
+    return others
 
 
 def is_film(source, target):
