@@ -24,6 +24,12 @@ def load(framework, part):
     return importlib.import_module(f"{FRAMEWORKS[framework]}.{part}")
 
 
+def installed(preferred):
+    """`preferred` if that framework is installed, else the other one if that is."""
+    others = [name for name in FRAMEWORKS if name != preferred]
+    return next((name for name in (preferred, *others) if importlib.util.find_spec(name)), preferred)
+
+
 def start_tensorflow_quietly():
     """Import TensorFlow without its start-up chatter, unless TF_CPP_MIN_LOG_LEVEL asks for it.
 

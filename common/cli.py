@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 
 from common import __version__
-from common.backend import FRAMEWORKS
+from common.backend import FRAMEWORKS, installed
 from common.files import written_whole
 from common.networks import NETWORKS
 
@@ -113,8 +113,9 @@ def layer_rate(text):
 
 
 def add_common_flags(parser, framework, scale):
-    """The flags that both entry points have."""
-    parser.add_argument("--framework", choices=list(FRAMEWORKS), default=framework, help="default: %(default)s")
+    """The flags that both entry points have; `framework` is their default where it is installed."""
+    default = installed(framework)
+    parser.add_argument("--framework", choices=list(FRAMEWORKS), default=default, help="default: %(default)s")
     parser.add_argument("--scale", type=positive(int), default=scale, help="enlargement factor (default: %(default)s)")
     parser.add_argument("--weights", metavar="FILE", help="weights to use, or to start training from, instead of ours")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: %(default)s")
