@@ -23,6 +23,19 @@ from pathlib import Path
 import numpy as np
 
 from common.files import written_whole
+from common.tags import (
+    DAMAGED_TAGS,
+    DESCRIPTION,
+    EXIF_DIRECTORY,
+    LONG,
+    ORIENTATION,
+    PIXEL_DIMENSIONS,
+    RATIONAL,
+    SHORT,
+    UNDEFINED,
+    TagDirectory,
+    pack_directory,
+)
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif")
 MAX_PIXELS = 400_000_000
@@ -166,12 +179,12 @@ def _upright(picture):
         return picture
     exif = bytearray(re.sub(rb"^(Exif\0\0)+", b"", picture.exif))
     try:
-        tiff = _Tiff(exif)
-        orientation = tiff.number(_ORIENTATION, 1)
+        tiff = TagDirectory(exif)
+        orientation = tiff.number(ORIENTATION, 1)
         if orientation in range(2, 9):
-            tiff.put(_ORIENTATION, 1)
+            tiff.put(ORIENTATION, 1)
             tiff.unlink_thumbnail()  # it is turned the old way
-    except _DAMAGED_TAGS:
+    except DAMAGED_TAGS:
         orientation = 1
     if orientation not in range(2, 9):
         return replace(picture, exif=bytes(exif))
@@ -370,128 +383,6 @@ def _png_profile(content):
         return None  # a damaged profile is no profile
 
 
-# ---- Tag directories: the structure that TIFF and EXIF share
-
-_EXIF_DIRECTORY, _GPS_DIRECTORY, _INTEROPERABILITY_DIRECTORY = 34665, 34853, 40965
-_SUBDIRECTORIES = (_EXIF_DIRECTORY, _GPS_DIRECTORY, _INTEROPERABILITY_DIRECTORY)
-_ORIENTATION = 274
-_DESCRIPTION = 270
-_PIXEL_DIMENSIONS = (40962, 40963)
-# Document name, description, make, model, orientation, page name, software, date, artist, host computer, rating,
-# copyright, title, comment, author, keywords, subject.
-_DESCRIPTIVE = {269, 270, 271, 272, 274, 285, 305, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096)}
-_DESCRIPTIVE |= {_EXIF_DIRECTORY, _GPS_DIRECTORY}
-_BYTE_ORDERS = {b"II": "<", b"MM": ">"}
-# Bytes and struct code of the field types: BYTE, ASCII, SHORT, LONG, RATIONAL, signed ones, float, double, IFD, LONG8.
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_CODES = {1: "B", 3: "H", 4: "I", 5: "II", 13: "I", 16: "Q", 18: "Q"}
-_SHORT, _LONG, _RATIONAL, _UNDEFINED = 3, 4, 5, 7
-_DAMAGED_TAGS = (KeyError, OverflowError, struct.error)
-
-
-class _Tiff:
-    """The first tag directory of a TIFF (classic or BigTIFF) or EXIF block, read in place and, if that can be, edited.
-
-    Constructing and reading raise one of `_DAMAGED_TAGS` where the data are damaged.
-    """
-
-    def __init__(self, data):
-        self.data = data
-        self.order = _BYTE_ORDERS[bytes(data[:2])]
-        self.big = self._unpack("H", 2)[0] == 43
-        start = self._unpack("Q", 8)[0] if self.big else self._unpack("I", 4)[0]
-        self.fields, self.next_link = self.directory(start)
-
-    def _unpack(self, code, position):
-        return struct.unpack_from(self.order + code, self.data, position)
-
-    def directory(self, start):
-        """({tag: (type, count, position of the value)}, position of the link to the next directory)."""
-        number, entry, inline = ("Q", "HHQ", 8) if self.big else ("H", "HHI", 4)
-        (entries,) = self._unpack(number, start)
-        position = start + struct.calcsize("<" + number)
-        fields = {}
-        for _ in range(entries):
-            tag, kind, count = self._unpack(entry, position)
-            where = position + struct.calcsize("<" + entry)
-            size = count * _SIZES.get(kind, 0)
-            position = where + inline
-            if size > inline:
-                (where,) = self._unpack("Q" if self.big else "I", where)
-            if size and where + size <= len(self.data):
-                fields[tag] = kind, count, where
-        return fields, position
-
-    def numbers(self, tag, default=()):
-        """Every number of a field; rationals as Fraction, without those that are divided by nothing."""
-        if tag not in self.fields:
-            return default
-        kind, count, where = self.fields[tag]
-        values = self._unpack(_CODES[kind] * count, where)
-        if kind == _RATIONAL:
-            return tuple(Fraction(*pair) for pair in zip(values[::2], values[1::2], strict=True) if pair[1])
-        return values
-
-    def number(self, tag, default=None):
-        return next(iter(self.numbers(tag)), default)
-
-    def content(self, tag):
-        """The bytes of a field, None if there is no such field."""
-        kind, count, where = self.fields.get(tag, (0, 0, 0))
-        return None if kind == 0 else bytes(self.data[where : where + count * _SIZES[kind]])
-
-    def has_next(self):
-        link = self.data[self.next_link : self.next_link + (8 if self.big else 4)]
-        return any(link)
-
-    def put(self, tag, value, fields=None):
-        """Overwrite the number in a field."""
-        kind, _, where = (self.fields if fields is None else fields)[tag]
-        struct.pack_into(self.order + _CODES[kind], self.data, where, value)
-
-    def unlink_thumbnail(self):
-        if self.has_next():
-            struct.pack_into("<I", self.data, self.next_link, 0)
-
-    def subdirectory(self, tag, fields=None):
-        """The fields of the directory that a field points to, none if it is missing or damaged."""
-        try:
-            kind, _, where = (self.fields if fields is None else fields)[tag]
-            return self.directory(self._unpack(_CODES[kind], where)[0])[0]
-        except _DAMAGED_TAGS:
-            return {}
-
-    def tree(self, fields, levels=2):
-        """{tag: (type, count, bytes, or the same again of a subdirectory)} of the given fields."""
-        result = {}
-        for tag, (kind, count, where) in fields.items():
-            if tag not in _SUBDIRECTORIES:
-                result[tag] = kind, count, bytes(self.data[where : where + count * _SIZES[kind]])
-            elif levels and (below := self.subdirectory(tag, fields)):
-                result[tag] = kind, count, self.tree(below, levels - 1)
-        return result
-
-    def description(self):
-        """The tree of what speaks of the scene and not of how its pixels are stored."""
-        return self.tree({tag: field for tag, field in self.fields.items() if tag in _DESCRIPTIVE})
-
-
-def _pack_directory(tree, order, start):
-    """The bytes of a classic tag directory that is to stand at the even position `start`, long values behind it."""
-    behind = start + 2 + 12 * len(tree) + 4
-    entries, heap = [struct.pack(order + "H", len(tree))], bytearray()
-    for tag, (kind, count, content) in sorted(tree.items()):
-        where = behind + len(heap)
-        if isinstance(content, dict):
-            heap += _pack_directory(content, order, where)
-            kind, count, content = _LONG, 1, struct.pack(order + "I", where)
-        elif len(content) > 4:
-            heap += content + bytes(len(content) % 2)
-            content = struct.pack(order + "I", where)
-        entries.append(struct.pack(order + "HHI4s", tag, kind, count, content))
-    return b"".join(entries) + bytes(4) + heap
-
-
 # ---- Reading TIFF
 
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
@@ -506,15 +397,15 @@ _CENTIMETRES_PER_INCH = Fraction("2.54")
 
 
 def _read_tiff(data):
-    tiff = _Tiff(data)
+    tiff = TagDirectory(data)
     _check_size(tiff.number(_WIDTH, 0), tiff.number(_HEIGHT, 0))
     _check_tiff(tiff)
     if tiff.number(_BITS, 1) == 16:
         picture = _read_tiff_of_16_bits(data, tiff)
     else:
-        if tiff.number(_ORIENTATION, 1) != 1:  # Pillow would turn the picture, and we once more
+        if tiff.number(ORIENTATION, 1) != 1:  # Pillow would turn the picture, and we once more
             data = bytearray(data)
-            _Tiff(data).put(_ORIENTATION, 1)
+            TagDirectory(data).put(ORIENTATION, 1)
         picture = _read_simple(data, "TIFF")
     if tiff.has_next():
         picture.warnings.append("Only the first of its pages was read.")
@@ -588,7 +479,7 @@ def _with_extra_samples(samples, colours, meanings):
 def _tiff_dpi(tiff):
     try:
         x, y, unit = tiff.number(_X_RESOLUTION), tiff.number(_Y_RESOLUTION), tiff.number(_RESOLUTION_UNIT, 2)
-    except _DAMAGED_TAGS:
+    except DAMAGED_TAGS:
         return None
     if not x or not y or unit not in (2, 3):
         return None
@@ -598,11 +489,11 @@ def _tiff_dpi(tiff):
 def _tiff_exif(tiff):
     """The descriptive tags of a TIFF as an EXIF block, None if there are none."""
     tree = tiff.description()
-    if _DESCRIPTION in tree and tree[_DESCRIPTION][2].startswith(b'{"shape"'):
-        del tree[_DESCRIPTION]  # tifffile's note of the array's shape, which would make it misread a resized picture
-    if not tree or set(tree) == {_ORIENTATION} and tiff.number(_ORIENTATION) == 1:
+    if DESCRIPTION in tree and tree[DESCRIPTION][2].startswith(b'{"shape"'):
+        del tree[DESCRIPTION]  # tifffile's note of the array's shape, which would make it misread a resized picture
+    if not tree or set(tree) == {ORIENTATION} and tiff.number(ORIENTATION) == 1:
         return None
-    return _exif_header(tiff.order) + _pack_directory(tree, tiff.order, 8)
+    return _exif_header(tiff.order) + pack_directory(tree, tiff.order, 8)
 
 
 def _exif_header(order):
@@ -680,12 +571,12 @@ def _exif_for(picture):
     """The EXIF block with the picture's size where it states one; None if it cannot be read."""
     exif = bytearray(picture.exif)
     try:
-        tiff = _Tiff(exif)
-    except _DAMAGED_TAGS:
+        tiff = TagDirectory(exif)
+    except DAMAGED_TAGS:
         return None
-    fields = tiff.subdirectory(_EXIF_DIRECTORY)
-    for tag, size in zip(_PIXEL_DIMENSIONS, (picture.width, picture.height), strict=True):
-        with suppress(*_DAMAGED_TAGS):  # no such field, or too short a one for the number
+    fields = tiff.subdirectory(EXIF_DIRECTORY)
+    for tag, size in zip(PIXEL_DIMENSIONS, (picture.width, picture.height), strict=True):
+        with suppress(*DAMAGED_TAGS):  # no such field, or too short a one for the number
             tiff.put(tag, size, fields)
     return bytes(exif)
 
@@ -755,7 +646,7 @@ def _paeth(left, up, corner):
 def _encode_tiff(picture, file, quality):
     order, tree = "<", {}
     if picture.exif:
-        exif = _Tiff(picture.exif)
+        exif = TagDirectory(picture.exif)
         order, tree = exif.order, exif.description()  # in the byte order of EXIF, so that it need not be changed
     file.write(_exif_header(order))
     rows, offsets, sizes = 64, [], []
@@ -771,7 +662,7 @@ def _encode_tiff(picture, file, quality):
     if start > 2**32 - 2**16:
         raise PictureError("TIFF holds at most 4 GB")
     tree |= _layout(picture, order, rows, offsets, sizes)
-    file.write(_pack_directory(tree, order, start))
+    file.write(pack_directory(tree, order, start))
     file.seek(4)
     file.write(struct.pack(order + "I", start))
 
@@ -781,14 +672,14 @@ def _layout(picture, order, rows, offsets, sizes):
     channels = picture.pixels.shape[2] + (picture.alpha is not None)
 
     def shorts(*values):
-        return _SHORT, len(values), struct.pack(f"{order}{len(values)}H", *values)
+        return SHORT, len(values), struct.pack(f"{order}{len(values)}H", *values)
 
     def longs(*values):
-        return _LONG, len(values), struct.pack(f"{order}{len(values)}I", *values)
+        return LONG, len(values), struct.pack(f"{order}{len(values)}I", *values)
 
     def rational(value):
         value = Fraction(value).limit_denominator(1000)
-        return _RATIONAL, 1, struct.pack(order + "II", value.numerator, value.denominator)
+        return RATIONAL, 1, struct.pack(order + "II", value.numerator, value.denominator)
 
     tree = {
         _WIDTH: longs(picture.width),
@@ -810,7 +701,7 @@ def _layout(picture, order, rows, offsets, sizes):
         tree |= {_X_RESOLUTION: rational(picture.dpi[0]), _Y_RESOLUTION: rational(picture.dpi[1])}
         tree[_RESOLUTION_UNIT] = shorts(2)
     if picture.icc:
-        tree[_ICC] = _UNDEFINED, len(picture.icc), picture.icc
+        tree[_ICC] = UNDEFINED, len(picture.icc), picture.icc
     return tree
 
 
