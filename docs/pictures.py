@@ -15,7 +15,7 @@ from common.upscaler import Upscaler
 from common.weights import weights_for
 
 SCALE = 3
-CROPS = [("astronaut", (20, 165, 130, 130)), ("chelsea", (60, 120, 130, 130))]  # left, top, width, height
+CROPS = [("astronaut", (125, 330, 130, 130)), ("chelsea", (60, 120, 130, 130))]  # left, top, width, height
 ZOOM = 2
 CAPTION = 34
 GAP = 6
