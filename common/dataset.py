@@ -109,7 +109,7 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None)
             good = next(path for path in training if path not in [bad for bad, _ in skipped])
             validation.create_dataset(Path(good).name, data=_pixels(good, spec))
         attributes = {**vars(source), "enlargements": json.dumps(source.enlargements), "count": len(stores["data"])}
-        file.attrs.update({**attributes, "complete": True})
+        file.attrs.update({**attributes, "scale": spec.scale, "complete": True})
     return skipped
 
 
