@@ -39,8 +39,7 @@ def parser():
     parse.add_argument(
         "--stride",
         type=cli.positive(int),
-        default=14,
-        help="step between sub-images, in pixels of the network's input (default: 14)",
+        help="step between sub-images, in pixels of the network's input (default: the network's own, srcnn 14)",
     )
     parse.add_argument(
         "--checkpoint_dir", default="checkpoint", help="weights, checkpoints, logs (default: %(default)s)"

@@ -89,7 +89,7 @@ def prepared_dataset(arguments, spec, recipe, folder, scratch):
         network=spec.to_json(),
         image_size=recipe.image_size,
         label_size=recipe.label_size or (recipe.image_size - 2 * spec.margin) * spec.factor,
-        stride=arguments.stride,
+        stride=recipe.stride,
         enlargements=tuple(arguments.augment),
         pictures=describe(pictures) if given else "the embedded photographs",
         seed=arguments.seed,
@@ -133,7 +133,8 @@ def test(arguments, scratch):
 
     weights, path = weights_for_test(arguments)
     pictures = pictures_of([arguments.test_dir] if arguments.test_dir else None, scratch)
-    upscaler = Upscaler(weights, arguments.framework, arguments.device, arguments.precision, tile=arguments.stride)
+    stride = arguments.stride or weights.network.recipe.stride
+    upscaler = Upscaler(weights, arguments.framework, arguments.device, arguments.precision, tile=stride)
     print(f"{weights.name} x{upscaler.scale}, {arguments.framework}, {path}")
     print(f"{'':24}{'PSNR':>8}{'SSIM':>8}   bicubic{'PSNR':>8}{'SSIM':>8}")
     rows, samples = [], sample_names(pictures, upscaler)
