@@ -198,9 +198,9 @@ def test_the_original_flags_and_defaults():
     defaults = vars(main.parser().parse_args([]))
     assert defaults["model"] == "srcnn"
     assert defaults["framework"] == "tensorflow"
-    assert (defaults["scale"], defaults["stride"], defaults["c_dim"]) == (3, 14, 1)
+    assert (defaults["scale"], defaults["c_dim"]) == (3, 1)
     recipe = cli.changed(network("srcnn").recipe, main.parser().parse_args([]))
-    assert (recipe.batch_size, recipe.image_size, recipe.label_size) == (128, 33, 21)
+    assert (recipe.batch_size, recipe.image_size, recipe.label_size, recipe.stride) == (128, 33, 21, 14)
     line = "--epoch 2 --batch_size 64 --image_size 21 --label_size 9 --learning_rate 0.001 --checkpoint_dir a"
     recipe = cli.changed(network("srcnn").recipe, main.parser().parse_args([*line.split(), "--sample_dir=b"]))
     assert (recipe.batch_size, recipe.image_size, recipe.label_size, recipe.learning_rate) == (64, 21, 9, 0.001)
