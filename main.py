@@ -53,9 +53,10 @@ def parser():
         metavar="PATH",
         help="folders of pictures, one named twice counts twice, or a prepared .h5 (default: embedded photographs)",
     )
-    train.add_argument("--epoch", type=cli.positive(int), help="length of the run in passes over the data")
-    train.add_argument("--steps", type=cli.positive(int), help="... in batches")
-    train.add_argument("--minutes", type=cli.positive(float), help="... in minutes (default: 8)")
+    length = train.add_mutually_exclusive_group()
+    length.add_argument("--epoch", type=cli.positive(int), help="length of the run in passes over the data")
+    length.add_argument("--steps", type=cli.positive(int), help="... in batches")
+    length.add_argument("--minutes", type=cli.positive(float), help="... in minutes (default: 8)")
     train.add_argument("--batch_size", type=cli.positive(int), help="sub-images a step (srcnn: 128)")
     train.add_argument("--image_size", type=cli.positive(int), help="side of an input sub-image (srcnn: 33)")
     train.add_argument("--label_size", type=cli.positive(int), help="side of its target (srcnn: 21)")
@@ -70,7 +71,9 @@ def parser():
     train.add_argument("--learning_rate", type=cli.positive(float), help="its peak; it decays to zero")
     train.add_argument("--optimizer", choices=["soap", "adam", "sgd"])
     train.add_argument("--loss", choices=["mse", "l1", "charbonnier"])
-    train.add_argument("--clip_norm", type=float, help="length the gradient is shortened to, 0: never (1)")
+    train.add_argument(
+        "--clip_norm", type=cli.not_negative(float), help="length the gradient is shortened to, 0: never (1)"
+    )
     train.add_argument(
         "--layer_rate",
         type=cli.layer_rate,
@@ -78,7 +81,7 @@ def parser():
         metavar="LAYER=FACTOR",
         help="factor on the learning rate of a layer, e.g. conv3=0.1 as in the papers",
     )
-    train.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    train.add_argument("--seed", type=cli.not_negative(int), default=0, help="default: %(default)s")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
 
     test = parse.add_argument_group("testing")

@@ -82,6 +82,21 @@ def positive(kind):
     return parse
 
 
+def not_negative(kind):
+    """An argparse type: a finite number of `kind` (int or float), zero or above."""
+
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = -1
+        if not 0 <= value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' if kind is int else ''}number from zero on")
+        return value
+
+    return parse
+
+
 def tile_size(text):
     """An argparse type: "auto", 0, or a side in pixels."""
     if text == "auto" or text.isdigit():

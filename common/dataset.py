@@ -86,7 +86,7 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None)
     with written_whole(target) as temporary, h5py.File(temporary, "w") as file:
         sides = {"data": (source.image_size, spec.inputs), "label": (source.label_size, spec.channels)}
         stores = {key: _store(file, key, size, channels) for key, (size, channels) in sides.items()}
-        validation = file.create_group("validation")
+        validation, stored = file.create_group("validation"), set()
         pictures = [*training, *(path for path in held_back if path not in training)]
         for done, path in enumerate(pictures):
             report(done, len(pictures), skipped)
@@ -95,8 +95,10 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None)
             except (PictureError, VideoError) as error:
                 skipped.append((path, str(error)))
                 continue
-            if path in held_back and Path(path).name not in validation:
-                validation.create_dataset(Path(path).name, data=pixels)
+            if path in held_back and path not in stored:
+                stored.add(path)
+                same = f"{len(validation)} " if Path(path).name in validation else ""
+                validation.create_dataset(f"{same}{Path(path).name}", data=pixels)
             if path in training:
                 for data, label in _pairs(pixels, spec, source, generator):
                     _append(stores, data, label)
@@ -126,7 +128,10 @@ def _pixels(path, spec):
         from common.video import open_video
 
         with open_video(path) as reader:
-            return np.stack([frame.luma for frame in reader])[..., None]
+            frames = list(reader)
+        # 16-bit samples stand for [0, 1]; deeper video has its 16 .. 235 in the unit of 255 at any depth.
+        deep = [(frame.luma / (255 << (frame.bits - 8)) * 65535).round() for frame in frames if frame.bits > 8]
+        return np.stack(deep or [frame.luma for frame in frames]).clip(0, 65535).astype(frames[0].luma.dtype)[..., None]
     return read_picture(path).pixels
 
 
@@ -218,12 +223,17 @@ class Dataset:
         return [(name, store[()]) for name, store in self.file["validation"].items()]
 
     def batch(self, step):
-        """(data, label) float32 of training step `step`, from 0; every sub-image comes once an epoch."""
+        """(data, label) float32 of training step `step`, from 0.
+
+        In an epoch no sub-image comes twice; those that fill no whole batch are left out.
+        """
         epoch, place = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, np.random.default_rng((self.seed, epoch)).permutation(len(self))
-        chosen = np.sort(self._order[place * self.batch_size : (place + 1) * self.batch_size])
-        return self.data[chosen], self.label[chosen]
+        chosen = self._order[place * self.batch_size : (place + 1) * self.batch_size]
+        rank = np.argsort(chosen)  # HDF5 reads in ascending order only; the drawn one is what makes batches random
+        back = np.argsort(rank)
+        return self.data[chosen[rank]][back], self.label[chosen[rank]][back]
 
     def batches(self, first=0, ahead=4):
         """Endless batches from step `first` on, prepared by a thread that keeps `ahead` of them ready."""

@@ -36,8 +36,12 @@ MEASURES = ("psnr", "ssim", "bicubic_psnr", "bicubic_ssim")
 
 
 def mean(rows):
-    """Mean of each measure over the rows of a report, as the papers average: of the figures, not of the errors."""
-    return {key: float(np.mean([row[key] for row in rows])) for key in MEASURES}
+    """Mean of each measure over the rows of a report, as the papers average: of the figures, not of the errors.
+
+    Pictures too small for SSIM do not count in its mean, which is NaN if there are no others.
+    """
+    figures = {key: [row[key] for row in rows if not np.isnan(row[key])] for key in MEASURES}
+    return {key: float(np.mean(values)) if values else float("nan") for key, values in figures.items()}
 
 
 def evaluate(upscaler, name, pixels):
@@ -67,19 +71,21 @@ def evaluate(upscaler, name, pixels):
 
 
 def evaluate_clip(upscaler, name, frames):
-    """Test on a clip of luma, frames (T, H, W) uint8; returns the figures of a report with one more, "frames".
+    """Test on the luma of a clip, a list of `Frame`s; returns the figures of a report with one more, "frames".
 
-    The low-resolution luma is rounded to 8 bits; every frame counts, no border is cut, and the figures of the clip are
-    means over its frames. "frames" lists [psnr, bicubic psnr] of each.
+    The low-resolution luma is rounded to the depth of the clip; every frame counts, no border is cut, and the figures
+    of the clip are means over its frames. "frames" lists [psnr, bicubic psnr] of each.
     """
     scale, protocol = upscaler.scale, Protocol(colour="luma", border=0, rounding=True)
-    truths = [crop_to_multiple(frame, scale) for frame in frames]
-    lows = [Frame(resize(truth, 1 / scale)) for truth in truths]
+    truths = [crop_to_multiple(frame.luma, scale) for frame in frames]
+    bits = frames[0].bits
+    unit = 255 << (bits - 8)
+    lows = [Frame(resize(truth, 1 / scale), bits=bits) for truth in truths]
     ours, theirs = [], []
     for truth, window in zip(truths, windows(lows, upscaler.spec.frames // 2), strict=True):
-        bicubic = resize(to_unit(window[len(window) // 2].luma), scale)
-        ours.append(compare(to_unit(truth), to_unit(upscaler.frame(window).luma), protocol))
-        theirs.append(compare(to_unit(truth), bicubic, protocol))
+        bicubic = resize(to_unit(window[len(window) // 2].luma, unit), scale)
+        ours.append(compare(to_unit(truth, unit), to_unit(upscaler.frame(window).luma, unit), protocol))
+        theirs.append(compare(to_unit(truth, unit), bicubic, protocol))
     figures = {measure: float(np.mean([row[measure] for row in ours])) for measure in ("psnr", "ssim")}
     figures |= {f"bicubic_{measure}": float(np.mean([row[measure] for row in theirs])) for measure in ("psnr", "ssim")}
     frames = [[one["psnr"], other["psnr"]] for one, other in zip(ours, theirs, strict=True)]

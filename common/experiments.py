@@ -79,6 +79,7 @@ def asked_network(arguments):
 def prepared_dataset(arguments, spec, recipe, folder, scratch):
     """Path of the HDF5 file to train on: the one given, the one built before from the same pictures, or a new one."""
     from common.dataset import Source, build, describe, is_built
+    from common.training import title_of
 
     given = arguments.train_dir
     if given and Path(given[0]).suffix in (".h5", ".hdf5"):
@@ -94,7 +95,7 @@ def prepared_dataset(arguments, spec, recipe, folder, scratch):
         pictures=describe(pictures) if given else "the embedded photographs",
         seed=arguments.seed,
     )
-    target = folder / f"{arguments.model}_x{spec.scale}.h5"
+    target = folder / f"{title_of(arguments.model, spec)}.h5"
     if not is_built(target, source):
         with cli.ProgressBar("Cutting sub-images") as bar:
             skipped = build(target, pictures, spec, source, lambda done, total, skipped: bar(done / total, done, {}))
@@ -120,10 +121,18 @@ def pictures_of(folders, scratch):
 
 
 def weights_for_test(arguments):
-    """(weights, path): those given, else those trained in the checkpoint folder, else the shipped ones."""
-    trained = Path(arguments.checkpoint_dir) / f"{arguments.model}_x{arguments.scale}.safetensors"
+    """(weights, path): those given, else those trained in the checkpoint folder, else the shipped ones.
+
+    Raises CommandError if the network asked for is a variant that nobody has trained.
+    """
+    from common.training import title_of
+
+    wanted = asked_network(arguments)
+    trained = Path(arguments.checkpoint_dir) / f"{title_of(arguments.model, wanted)}.safetensors"
     path = arguments.weights or (trained if trained.exists() else None)
     weights = weights_for(arguments.model, arguments.scale, path)
+    if path is None and weights.network != wanted:
+        raise cli.CommandError(f"There are no weights for {title_of(arguments.model, wanted)}: train them first.")
     return weights, Path(path or shipped(arguments.model, arguments.scale))
 
 
@@ -185,7 +194,7 @@ def test_clip(upscaler, path):
     from common.video import open_video
 
     with open_video(path) as reader:
-        return evaluate_clip(upscaler, path.name, [frame.luma for frame in reader])
+        return evaluate_clip(upscaler, path.name, list(reader))
 
 
 def replace_pixels(picture, pixels):

@@ -9,7 +9,7 @@ import math
 import signal
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from common.dataset import Dataset, crop_for_measuring
 from common.files import written_whole
 from common.logs import Log, read_log
 from common.metrics import compare, papers_protocol
-from common.networks import Network
+from common.networks import Network, network
 from common.patches import neighbours
 from common.recipes import Recipe
 from common.resize import resize
@@ -27,7 +27,7 @@ from common.upscaler import Upscaler, from_unit
 from common.weights import Weights, WeightsError, initial_tensors, read_safetensors, save_weights
 
 VALIDATIONS = 20  # a run is validated this many times, and a checkpoint written each time
-PLACE = ("step", "seconds", "next_validation")  # where a run stands
+PLACE = ("step", "seconds")  # where a run stands
 CHECKED_EVERY = 25  # steps between looks at the loss, which on a GPU make the host wait
 
 
@@ -70,7 +70,8 @@ class Run:
 
     @property
     def title(self):
-        return f"{self.name}_x{self.spec.scale}"
+        """Name of its files: network and scale, and whatever is not the network's default."""
+        return title_of(self.name, self.spec)
 
     @property
     def weights_path(self):
@@ -95,6 +96,24 @@ def train(run, progress=None):
         return Loop(run, dataset, progress or (lambda fraction, step, numbers: None)).run_to_the_end()
 
 
+def title_of(name, spec):
+    """What files of a network are called, e.g. espcn_x3, or espcn_x3_activation-relu for a variant."""
+    default = network(name, scale=spec.scale)
+    values = {field.name: getattr(spec, field.name) for field in fields(spec)}
+    others = {key: value for key, value in values.items() if value != getattr(default, key)}
+    words = [
+        f"{key}-{'-'.join(map(str, value)) if isinstance(value, tuple) else value}" for key, value in others.items()
+    ]
+    return "_".join([name, f"x{spec.scale}", *words])
+
+
+def set_aside(run):
+    """Give what an earlier run left in the folder another name, so that a new one does not replace it unasked."""
+    for path in (run.weights_path, run.checkpoint_path, run.log_path):
+        if path.exists():
+            path.replace(path.with_name(f"{path.stem}.previous{path.suffix}"))
+
+
 class Loop:
     """One run in progress."""
 
@@ -108,10 +127,15 @@ class Loop:
             run.spec, tensors, run.recipe, run.device, run.precision
         )
         self.validator = Validator(run, dataset, tensors)
-        self.step, self.seconds, self.next_validation = 0, 0.0, 1
+        self.step, self.seconds = 0, 0.0
         self.best, self.best_psnr = tensors, -math.inf
         if run.resume:
             self._load_checkpoint()
+        else:
+            set_aside(run)
+        # Counted in parts of the length of this run, which may be another than that of the one it continues.
+        self.next_validation = math.floor(self._fraction() * VALIDATIONS) + 1
+        self.has_checkpoint = run.resume
         self.log = Log(run.log_path, Path(run.folder) / "tensorboard" / run.title, self.step)
 
     def run_to_the_end(self):
@@ -148,18 +172,24 @@ class Loop:
 
     def _look_at(self, loss):
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"The loss is no number any more at step {self.step}; a --learning_rate below "
-                f"{self.run.recipe.learning_rate:g} should help; the last good state is in {self.run.checkpoint_path}."
-            )
+            self._give_up()
         rate = self.run.recipe.rate(self.step, self._fraction())
         speed = self.step * self.dataset.batch_size / max(self.seconds, 1e-9)
         self.log.write(self.step, loss=loss, learning_rate=rate, samples_per_second=speed)
         self.progress(self._fraction(), self.step, {"loss": loss, "psnr": self.best_psnr, "samples/s": speed})
 
+    def _give_up(self):
+        kept = f"; the last good state is in {self.run.checkpoint_path}" if self.has_checkpoint else ""
+        raise TrainingError(
+            f"The loss is no number any more at step {self.step}; a --learning_rate below "
+            f"{self.run.recipe.learning_rate:g} should help{kept}."
+        )
+
     def _validate(self):
         weights = self.training.weights()
         figure, picture = self.validator(weights)
+        if math.isnan(figure):
+            self._give_up()
         self.next_validation = math.floor(self._fraction() * VALIDATIONS) + 1
         self.log.write(self.step, psnr=figure, bicubic_psnr=self.validator.bicubic)
         self.log.picture(self.step, "validation", picture)
@@ -188,6 +218,8 @@ class Loop:
         from safetensors.numpy import save_file
 
         arrays = {**self.training.state(), **{f"best/{name}": value for name, value in self.best.items()}}
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            self._give_up()
         header = {
             "place": json.dumps({key: getattr(self, key) for key in PLACE}),
             "best_psnr": repr(self.best_psnr),
@@ -196,6 +228,7 @@ class Loop:
         arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
         with written_whole(self.run.checkpoint_path) as temporary:
             save_file(arrays, temporary, metadata=header)
+        self.has_checkpoint = True
 
     def _load_checkpoint(self):
         path = self.run.checkpoint_path
@@ -204,21 +237,27 @@ class Loop:
         except WeightsError as error:
             raise TrainingError(f"There is nothing to resume: {error}") from None
         if header.get("identity") != self._identity():
-            raise TrainingError(f"{path} belongs to a run with another network, recipe, seed or data set.")
+            raise TrainingError(f"{path} belongs to a run with another network, recipe, precision, seed or data set.")
         try:
             self.training.load_state(arrays)
             place = json.loads(header["place"])
-            self.step, self.seconds, self.next_validation = (place[key] for key in PLACE)
+            self.step, self.seconds = (place[key] for key in PLACE)
         except (KeyError, ValueError) as error:
             raise TrainingError(f"{path} is not complete ({error}).") from None
         self.best_psnr = float(header["best_psnr"])
         self.best = {name.removeprefix("best/"): array for name, array in arrays.items() if name.startswith("best/")}
+        if math.isfinite(self.best_psnr) and not self.run.weights_path.exists():
+            self._save_weights()
 
     def _identity(self):
         """What must be the same for a checkpoint to be continued; length of the run and framework may change."""
         run = self.run
         return json.dumps(
-            [run.name, run.spec.to_json(), asdict(run.recipe), run.seed, len(self.dataset), self.dataset.batch_size]
+            [
+                [run.name, run.spec.to_json(), asdict(run.recipe), run.seed, self.training.precision],
+                [len(self.dataset), self.dataset.batch_size],
+                [str(self.dataset.attributes.get(key)) for key in ("pictures", "enlargements", "stride")],
+            ]
         )
 
     def _check_dataset(self):

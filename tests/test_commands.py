@@ -650,9 +650,22 @@ def test_training_builds_a_data_set_at_the_stride(trained):
 
 def test_a_test_uses_the_weights_just_trained(trained, folder, call, tmp_path):
     line = ["--is_train=False", "--framework=torch", "--model=espcn", "--test_dir", folder, "--checkpoint_dir"]
-    line += [trained[0] / "checkpoint", "--sample_dir", tmp_path / "samples", "--report", tmp_path / "report.json"]
+    line += [trained[0] / "checkpoint", "--variant=widths=4-4", "--sample_dir", tmp_path / "samples"]
+    line += ["--report", tmp_path / "report.json"]
     assert call(main, *line).code == cli.DONE
     assert strictly_read(tmp_path / "report.json")["weights"] == trained[2]["weights"]
+
+
+def test_a_variant_that_nobody_trained_is_not_replaced_by_another(folder, call, tmp_path):
+    line = ["--is_train=False", "--framework=torch", "--model=espcn", "--test_dir", folder, "--variant=widths=5-5"]
+    answer = call(main, *line, "--checkpoint_dir", tmp_path)
+    assert answer.code == cli.FAILED
+    assert "espcn_x3_widths-5-5" in answer.err[-1]
+
+
+@pytest.mark.parametrize("words", ["--clip_norm -1", "--clip_norm nan", "--seed -1", "--epoch 1 --steps 7"])
+def test_numbers_that_make_no_sense_are_wrong_usage(words, call):
+    assert call(main, *words.split()).code == cli.USAGE
 
 
 def test_the_last_line_of_training_is_the_weights_file(trained, call, tmp_path):

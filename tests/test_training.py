@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from common import training
-from common.dataset import Source, build
+from common.dataset import Dataset, Source, build
 from common.images import Picture, write_picture
 from common.networks import network
 from common.training import Interrupted, Run, TrainingError, train
@@ -90,11 +90,11 @@ def test_training_learns_and_says_so(dataset, tmp_path):
 
 def test_the_log_is_there_to_be_read(dataset, tmp_path):
     train(a_run(dataset, tmp_path))
-    records = [json.loads(line) for line in (tmp_path / "espcn_x2.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in (tmp_path / "espcn_x2_widths-8-4.jsonl").read_text().splitlines()]
     assert {"step", "loss", "learning_rate", "samples_per_second"} <= set(records[0])
     assert records[-1]["step"] == 30
     assert any("psnr" in record for record in records)
-    events = list((tmp_path / "tensorboard" / "espcn_x2").glob("events.out.tfevents.*"))
+    events = list((tmp_path / "tensorboard" / "espcn_x2_widths-8-4").glob("events.out.tfevents.*"))
     assert len(events) == 1
     assert b"validation" in events[0].read_bytes()
     assert b"PNG" in events[0].read_bytes()
@@ -136,7 +136,7 @@ def test_resume_without_or_with_a_foreign_checkpoint_is_refused(dataset, tmp_pat
     with pytest.raises(TrainingError, match="nothing to resume"):
         train(a_run(dataset, tmp_path, resume=True))
     train(a_run(dataset, tmp_path, steps=2))
-    with pytest.raises(TrainingError, match="another network, recipe, seed or data set"):
+    with pytest.raises(TrainingError, match="another network, recipe, precision, seed or data set"):
         train(a_run(dataset, tmp_path, steps=4, seed=1, resume=True))
 
 
@@ -156,5 +156,44 @@ def test_training_in_a_thread_needs_no_signals(dataset, tmp_path):
 
 def test_no_half_written_files_remain(dataset, tmp_path):
     train(a_run(dataset, tmp_path, steps=3))
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"espcn_x2.safetensors", "espcn_x2.checkpoint", "espcn_x2.jsonl", "tensorboard"}
+    names = {path.name.removeprefix("espcn_x2_widths-8-4") for path in tmp_path.iterdir()}
+    assert names == {".safetensors", ".checkpoint", ".jsonl", "tensorboard"}
+
+
+def test_a_finished_run_can_be_made_longer(dataset, tmp_path):
+    first = train(a_run(dataset, tmp_path, steps=10))
+    longer = train(a_run(dataset, tmp_path, steps=60, resume=True))
+    assert longer["steps"] == 60
+    assert longer["validation"][-1][0] == 60
+    assert max(psnr for _, psnr in longer["validation"]) > max(psnr for _, psnr in first["validation"])
+    assert int(load_weights(longer["weights"]).info["steps"]) > 10
+
+
+def test_a_new_run_sets_the_old_one_aside(dataset, tmp_path):
+    report = train(a_run(dataset, tmp_path, steps=30))
+    before = load_weights(report["weights"]).tensors
+    train(a_run(dataset, tmp_path, steps=1))
+    kept = load_weights(tmp_path / "espcn_x2_widths-8-4.previous.safetensors").tensors
+    assert all(np.array_equal(before[key], kept[key]) for key in before)
+
+
+def test_weights_that_are_no_numbers_are_never_saved(dataset, tmp_path):
+    recipe = dataclasses.replace(RECIPE, clip_norm=float("nan"))
+    with pytest.raises(TrainingError, match="no number any more at step 1; a --learning_rate below [^;]*help[.]$"):
+        train(dataclasses.replace(a_run(dataset, tmp_path, steps=3), recipe=recipe))
+    assert not list(tmp_path.glob("*.checkpoint"))
+
+
+def test_a_checkpoint_of_another_precision_is_refused(dataset, tmp_path):
+    train(a_run(dataset, tmp_path, steps=2, precision="fp64"))
+    with pytest.raises(TrainingError, match="precision"):
+        train(a_run(dataset, tmp_path, steps=4, resume=True))
+
+
+def test_every_place_of_a_batch_sees_every_sub_image(dataset):
+    """The place decides the symmetry by which a sub-image is turned, so it must not hang on its place in the file."""
+    with Dataset(dataset, 8, seed=1) as opened:
+        order = {sub_image.tobytes(): number for number, sub_image in enumerate(opened.data)}
+        first = {order[opened.batch(step)[0][0].tobytes()] for step in range(8 * opened.steps_per_epoch)}
+        assert max(first) > 0.8 * len(opened)
+        assert min(first) < 0.2 * len(opened)

@@ -265,4 +265,4 @@ def outline(package, module):
 
 
 # tf.function wants the step as one graph; PyTorch copies to the host in a function.
-PARTICULAR = {"Training.update", "to_numpy"}
+PARTICULAR = {"Training.update", "to_numpy", "parts"}

@@ -95,30 +95,35 @@ def storage(precision):
     """Networks built in this context keep their weights in float32, for "fp64" in float64."""
     default = keras.config.floatx()
     keras.config.set_floatx("float64" if precision == "fp64" else "float32")
-    yield
-    keras.config.set_floatx(default)
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(default)
 
 
 def set_precision(model, precision):
     """Compute in "fp64" or "fp32" throughout, or hidden layers in "bf16" or "fp16" and heads in "fp32"."""
     kind = PRECISIONS[precision]
-    for layer in model._flatten_layers():
+    for _, layer in parts(model):
         if isinstance(layer, Conv):
             layer.precision = PRECISIONS["fp32"] if layer.head and precision != "fp64" else kind
 
 
-def named_weights(model, prefix=""):
-    """The variables of `model` by attribute path."""
-    named = {}
+def parts(model, prefix=""):
+    """Yield (attribute path, layer or variable) of everything in `model`."""
     for name, value in vars(model).items():
         children = enumerate(value) if isinstance(value, (list, tuple)) else [(None, value)]
         for index, child in () if name.startswith("_") else children:
             path = f"{prefix}{name}" if index is None else f"{prefix}{name}.{index}"
-            if isinstance(child, keras.Variable):
-                named[path] = child.value
-            elif isinstance(child, keras.layers.Layer):
-                named.update(named_weights(child, f"{path}."))
-    return named
+            if isinstance(child, (keras.Variable, keras.layers.Layer)):
+                yield path, child
+            if isinstance(child, keras.layers.Layer):
+                yield from parts(child, f"{path}.")
+
+
+def named_weights(model):
+    """The variables of `model` by attribute path."""
+    return {path: part.value for path, part in parts(model) if isinstance(part, keras.Variable)}
 
 
 def load_tensors(model, tensors):

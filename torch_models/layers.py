@@ -84,8 +84,10 @@ def storage(precision):
     """Networks built in this context keep their weights in float32, for "fp64" in float64."""
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64 if precision == "fp64" else torch.float32)
-    yield
-    torch.set_default_dtype(default)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
 
 
 def set_precision(model, precision):
