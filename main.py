@@ -116,9 +116,13 @@ def test(arguments):
     print(Path(arguments.sample_dir).resolve())
 
 
+def work(arguments):
+    cli.check_report(arguments.report)
+    (train if arguments.is_train else test)(arguments)
+
+
 def main(argv=None):
-    arguments = parser().parse_args(argv)
-    return cli.run_command(train if arguments.is_train else test, arguments)
+    return cli.run_command(work, parser().parse_args(argv))
 
 
 if __name__ == "__main__":

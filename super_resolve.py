@@ -45,6 +45,7 @@ def super_resolve(arguments):
     from common.upscaler import Upscaler
     from common.weights import weights_for
 
+    cli.check_report(arguments.report)
     source = input_path(arguments)
     weights = weights_for(arguments.model, arguments.scale, arguments.weights)
     upscaler = Upscaler(weights, arguments.framework, arguments.device, arguments.precision, arguments.tile)
@@ -62,7 +63,7 @@ def super_resolve(arguments):
 def input_path(arguments):
     """The input given either way: a Path, "-", or None for the embedded one."""
     if arguments.bare and arguments.input:
-        raise cli.CommandError("The input was given twice, bare and as --input.")
+        raise cli.UsageError("The input was given twice, bare and as --input.")
     path = arguments.bare or arguments.input
     if path in (None, "-"):
         return path

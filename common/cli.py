@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -19,6 +20,10 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 class CommandError(Exception):
     """The work failed; the message is one sentence for the user."""
+
+
+class UsageError(CommandError):
+    """What was asked for makes no sense; the message is one sentence for the user."""
 
 
 def run_command(function, arguments):
@@ -39,7 +44,7 @@ def run_command(function, arguments):
         if arguments.debug:
             traceback.print_exc()
         print(f"Error: {sentence(error)}", file=sys.stderr)
-        return FAILED
+        return USAGE if isinstance(error, UsageError) else FAILED
 
 
 def sentence(error):
@@ -159,6 +164,15 @@ def json_path(text):
     if not text.lower().endswith(".json"):
         raise argparse.ArgumentTypeError(f"{text!r} does not end in .json")
     return text
+
+
+def check_report(path):
+    """Raise CommandError now, and not when the work is done, if no report can be written to `path`."""
+    if path:
+        folder = Path(path).resolve().parent
+        folder = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise CommandError(f"The report {path} cannot be written there.")
 
 
 def write_report(path, report):

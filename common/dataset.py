@@ -190,6 +190,8 @@ class Dataset:
         """memory: bytes that may be used to hold the file. Raises DatasetError, one sentence, if it is no data set."""
         import h5py
 
+        if not Path(path).is_file():
+            raise DatasetError(f"{path} does not exist or is no file.")
         try:
             self.file = h5py.File(path, "r")
         except OSError as error:

@@ -56,7 +56,7 @@ def layer_rates(given, spec):
     layers = {layer.name.split(".")[0] for layer in spec.layers}
     for layer, _ in given:
         if layer not in layers:
-            raise cli.CommandError(f"There is no layer {layer}; there are {', '.join(sorted(layers))}.")
+            raise cli.UsageError(f"There is no layer {layer}; there are {', '.join(sorted(layers))}.")
     return dict(given)
 
 
@@ -149,15 +149,14 @@ def test(arguments, scratch):
     rows, samples = [], sample_names(pictures, upscaler)
     for picture in pictures:
         try:
-            if is_clip(picture):
-                row = test_clip(upscaler, picture)
-            else:
-                row = test_picture(upscaler, picture, Path(arguments.sample_dir) / samples[picture])
+            row, result = test_clip(upscaler, picture) if is_clip(picture) else test_picture(upscaler, picture)
         except ValueError as error:
             print(f"Skipped: {cli.sentence(error)}", file=sys.stderr)
             continue
         rows.append(row)
         print_row(row["name"], row)
+        if result is not None:
+            write_picture(Path(arguments.sample_dir) / samples[picture], result, overwrite=True)
     if not rows:
         raise cli.CommandError(f"{arguments.test_dir} holds no picture that can be tested.")
     average = mean(rows)
@@ -181,25 +180,19 @@ def sample_names(pictures, upscaler):
     return {path: f"{path.stem if stems.count(path.stem) == 1 else path.name}_{tag}" for path in pictures}
 
 
-def test_picture(upscaler, path, target):
-    """Test on one picture and save the result as `target`; returns the row of the report."""
+def test_picture(upscaler, path):
+    """Test on one picture; returns (the row of the report, the result as a picture)."""
     original = read_picture(path)
     result = evaluate(upscaler, path.name, original.pixels)
-    write_picture(target, replace_pixels(original, result.pixels), overwrite=True)
-    return result.figures
+    return result.figures, replace(original, pixels=np.ascontiguousarray(result.pixels), alpha=None)
 
 
 def test_clip(upscaler, path):
-    """Test on the luma of one video; returns the row of the report."""
+    """Test on the luma of one video; returns (the row of the report, None)."""
     from common.video import open_video
 
     with open_video(path) as reader:
-        return evaluate_clip(upscaler, path.name, list(reader))
-
-
-def replace_pixels(picture, pixels):
-    """`picture` with other pixels; its alpha, of another size, is left out."""
-    return replace(picture, pixels=np.ascontiguousarray(pixels), alpha=None)
+        return evaluate_clip(upscaler, path.name, list(reader)), None
 
 
 def print_row(name, figures):

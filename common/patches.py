@@ -44,7 +44,7 @@ def label_offset(spec, image_size, label_size):
     if label_size < 1 or spare < 0 or spare % 2:
         raise ValueError(
             f"a label of {label_size} pixels does not lie in the centre of a sub-image that covers "
-            f"{image_size * spec.factor}: choose one that is smaller by an even number."
+            f"{image_size * spec.factor}: take a --label_size (or --image_size) that is smaller by an even number."
         )
     return spare // 2
 

@@ -394,7 +394,6 @@ def mistakes(tmp_path, picture, weights):
     return {
         "missing input": ("nowhere.png", [tmp_path / "nowhere.png", *ours]),
         "missing input with a percent sign": ("100%.png", [tmp_path / "100%.png", *ours]),
-        "input twice": ("twice", [picture, "--input", picture, *ours]),
         "no picture": ("text.png", [text, *ours]),
         "truncated picture": ("half.png", [half, *ours]),
         "empty folder": ("no pictures", [empty, *ours]),
@@ -412,7 +411,7 @@ def mistakes(tmp_path, picture, weights):
 
 
 MISTAKES = [
-    "missing input", "missing input with a percent sign", "input twice", "no picture", "truncated picture",
+    "missing input", "missing input with a percent sign", "no picture", "truncated picture",
     "empty folder", "folder onto itself", "unknown suffix", "no suffix", "folder for a picture", "missing weights",
     "weights that are a picture", "weights of another scale", "weights of another network", "scale without weights",
     "report in a file's place",
@@ -428,6 +427,18 @@ def test_each_mistake_has_its_sentence(mistake, picture, weights, call, tmp_path
     if mistake != "report in a file's place":
         assert answer.out == []
         assert set(files_in(tmp_path)) == before
+
+
+def test_the_input_given_twice_is_wrong_usage(call, picture, weights):
+    answer = call(super_resolve, picture, "--input", picture, "--weights", weights)
+    assert answer.code == cli.USAGE
+    assert "given twice" in answer.err[-1]
+
+
+def test_a_report_that_cannot_be_written_is_noticed_before_the_work(call, picture, weights, tmp_path):
+    line = [picture, "--scale", "3", "--weights", weights, "--output", tmp_path / "out.png"]
+    assert "report" in call(super_resolve, *line, "--report", picture / "r.json").error
+    assert not (tmp_path / "out.png").exists()
 
 
 def test_debug_shows_the_traceback(call, tmp_path):
