@@ -28,8 +28,11 @@ def training_run(arguments, scratch):
     folder = Path(arguments.checkpoint_dir)
     dataset = prepared_dataset(arguments, spec, recipe, folder, scratch)
     steps, minutes = arguments.steps, arguments.minutes
-    if arguments.epoch:
-        with Dataset(dataset, recipe.batch_size, memory=0) as opened:
+    with Dataset(dataset, recipe.batch_size, memory=0) as opened:
+        # What a prepared file was cut to is what the network is trained on, whatever the flags say.
+        sizes = {key: int(opened.attributes[key]) for key in ("image_size", "label_size", "stride")}
+        recipe = replace(recipe, **sizes)
+        if arguments.epoch:
             steps = arguments.epoch * opened.steps_per_epoch
     if not steps and not minutes:
         minutes = DEFAULT_MINUTES
@@ -82,8 +85,11 @@ def prepared_dataset(arguments, spec, recipe, folder, scratch):
     from common.training import title_of
 
     given = arguments.train_dir
-    if given and Path(given[0]).suffix in (".h5", ".hdf5"):
-        return Path(given[0])
+    prepared = [path for path in given or () if Path(path).suffix in (".h5", ".hdf5")]
+    if prepared and len(given) > 1:
+        raise cli.UsageError(f"{prepared[0]} is a prepared data set, which is trained on alone.")
+    if prepared:
+        return Path(prepared[0])
     pictures = pictures_of(given, scratch)
     source = Source(
         model=arguments.model,
