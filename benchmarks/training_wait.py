@@ -58,11 +58,12 @@ def main():
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--steps", type=int, default=40, help="steps a round")
     parse.add_argument("--rounds", type=int, default=5)
+    parse.add_argument("--model", nargs="+", choices=list(NETWORKS), default=["srcnn", "espcn"])
     parse.add_argument("--framework", nargs="+", default=["tensorflow", "torch"])
     arguments = parse.parse_args()
     print(f"{'':28}{'bare steps/s':>14}{'data set steps/s':>18}{'share':>8}")
     with tempfile.TemporaryDirectory() as folder:
-        for name in NETWORKS:
+        for name in arguments.model:
             for framework in arguments.framework:
                 for where, memory in (("memory", 2 << 30), ("disk", 0)):
                     bare, real = measure(name, framework, arguments.steps, arguments.rounds, Path(folder), memory)

@@ -323,7 +323,7 @@ class Validator:
         """(mean PSNR in dB, the first picture as (H, W, C) uint8)."""
         self.upscaler.function.load(tensors)
         outputs = [self.upscaler.planes(low) for low in self.lows]
-        return self._mean_psnr(outputs), from_unit(outputs[0], np.uint8)
+        return self._mean_psnr(outputs), from_unit(np.nan_to_num(outputs[0]), np.uint8)
 
     def _mean_psnr(self, outputs):
         protocol = papers_protocol(self.scale)
