@@ -261,8 +261,4 @@ def outline(package, module):
         if isinstance(node, ast.ClassDef):
             names += [f"{node.name}.{child.name}" for child in node.body if isinstance(child, ast.FunctionDef)]
     same = {"forward": "call", "Conv.forward": "Conv.call"}
-    return [same.get(name, name).replace(".forward", ".call") for name in names if name not in PARTICULAR]
-
-
-# tf.function wants the step as one graph; PyTorch copies to the host in a function.
-PARTICULAR = {"Training.update", "to_numpy", "parts"}
+    return [same.get(name, name).replace(".forward", ".call") for name in names]

@@ -141,3 +141,8 @@ def from_nhwc(batch, device):
 def to_nhwc(tensor):
     """Tensor (N, H, W, C) to an array (N, H, W, C)."""
     return tensor.numpy()
+
+
+def to_numpy(tensor):
+    """A copy of `tensor`, as it is, as an array."""
+    return tensor.numpy().copy()

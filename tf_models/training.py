@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tf_models.layers import from_nhwc, load_tensors, named_weights
+from tf_models.layers import from_nhwc, load_tensors, named_weights, to_numpy
 from tf_models.losses import objective
 from tf_models.optimizers import OPTIMIZERS
 from tf_models.runtime import build, choose_device, choose_precision
@@ -62,12 +62,14 @@ class Training:
 
     def weights(self):
         """The averaged weights as arrays by attribute path: what is validated and saved."""
-        return {name: tensor.numpy() for name, tensor in self.average.items()}
+        return {name: to_numpy(tensor) for name, tensor in self.average.items()}
 
     def state(self):
         """Everything the next step depends on, as arrays by name."""
         groups = {"weights": self.parameters, "average": self.average, "optimizer": self.optimizer.state}
-        state = {f"{group}/{name}": tensor.numpy() for group, named in groups.items() for name, tensor in named.items()}
+        state = {
+            f"{group}/{name}": to_numpy(tensor) for group, named in groups.items() for name, tensor in named.items()
+        }
         return {**state, "count": np.array([self.count])}
 
     def load_state(self, state):

@@ -93,14 +93,20 @@ def storage(precision):
 def set_precision(model, precision):
     """Compute in "fp64" or "fp32" throughout, or hidden layers in "bf16" or "fp16" and heads in "fp32"."""
     kind = PRECISIONS[precision]
-    for layer in model.modules():
+    for _, layer in parts(model):
         if isinstance(layer, Conv):
             layer.precision = PRECISIONS["fp32"] if layer.head and precision != "fp64" else kind
 
 
+def parts(model):
+    """Yield (attribute path, layer or tensor) of everything in `model`."""
+    yield from model.named_modules()
+    yield from model.named_parameters()
+
+
 def named_weights(model):
     """The tensors of `model` by attribute path."""
-    return dict(model.named_parameters())
+    return {path: part for path, part in parts(model) if isinstance(part, nn.Parameter)}
 
 
 @torch.no_grad()
@@ -119,3 +125,8 @@ def from_nhwc(batch, device):
 def to_nhwc(tensor):
     """Tensor (N, C, H, W) to an array (N, H, W, C)."""
     return tensor.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def to_numpy(tensor):
+    """A copy of `tensor`, as it is, as an array."""
+    return tensor.detach().cpu().numpy().copy()

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from torch_models.layers import from_nhwc, load_tensors, named_weights
+from torch_models.layers import from_nhwc, load_tensors, named_weights, to_numpy
 from torch_models.losses import objective
 from torch_models.optimizers import OPTIMIZERS
 from torch_models.runtime import build, choose_device, choose_precision
@@ -32,10 +32,15 @@ class Training:
         """Train on one batch, (N, H, W, C) float32 arrays in [0, 1]; returns the loss, a tensor still on the device."""
         self.count += 1
         data, label = (from_nhwc(batch, self.device) for batch in (data, label))
-        loss, gradients = self.gradients(data, label)
-        self.optimizer.step(gradients, self.count, {name: rate * factor for name, factor in self.factors.items()})
+        loss = self.update(data, label, rate, self.count)
         self.optimizer.refresh(self.count)
-        self.update_average()
+        return loss
+
+    def update(self, data, label, rate, count):
+        """Change the weights and their average by one batch; returns its loss."""
+        loss, gradients = self.gradients(data, label)
+        self.optimizer.step(gradients, count, {name: rate * factor for name, factor in self.factors.items()})
+        self.update_average(count)
         return loss
 
     def gradients(self, data, label):
@@ -48,9 +53,9 @@ class Training:
         return loss.detach(), {name: shorter * g for name, g in zip(self.parameters, gradients, strict=True)}
 
     @torch.no_grad()
-    def update_average(self):
+    def update_average(self, count):
         """Move the average towards the weights, faster in the first steps."""
-        decay = min(self.recipe.average, self.count / (self.count + 10))
+        decay = min(self.recipe.average, count / (count + 10))
         for name, parameter in self.parameters.items():
             self.average[name].copy_(decay * self.average[name] + (1 - decay) * parameter)
 
@@ -85,7 +90,3 @@ def augment(batch):
         part = torch.flip(part, [3]) if symmetry & 2 else part
         parts.append(part.transpose(2, 3) if symmetry & 4 else part)
     return torch.cat(parts).contiguous(memory_format=torch.channels_last)
-
-
-def to_numpy(tensor):
-    return tensor.detach().cpu().numpy().copy()
