@@ -33,11 +33,6 @@ def degrade(high, spec):
     return resize(low, spec.scale) if spec.upscale_first else low
 
 
-def enlarge(low, spec):
-    """The bicubic enlargement of `low` (H, W, ...) that every network is compared with."""
-    return resize(low, spec.scale)
-
-
 def label_offset(spec, image_size, label_size):
     """Where in the enlarged sub-image its centred label begins, in output pixels. Raises ValueError if nowhere."""
     spare = image_size * spec.factor - label_size
