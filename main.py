@@ -16,14 +16,12 @@ EXAMPLES = """examples:
 
 
 def parser():
-    parse = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parse = cli.Parser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument(
         "--is_train", type=cli.boolean, nargs="?", const=True, default=True, help="train, or test (default: True)"
     )
     parse.add_argument("--model", choices=cli.model_names(), default="srcnn", help="default: %(default)s")
-    cli.add_common_flags(parse, framework="tensorflow", scale=3)
+    cli.add_common_flags(parse, framework="tensorflow")
     parse.add_argument(
         "--precision", choices=["auto", "fp64", "fp32", "bf16"], default="auto", help="default: %(default)s"
     )
@@ -35,11 +33,12 @@ def parser():
         metavar="KEY=VALUE",
         help="change the network, e.g. kernels=9-1-5 or activation=relu",
     )
-    parse.add_argument("--c_dim", type=int, choices=[1, 3], default=1, help="1: luma, 3: RGB (default: 1)")
+    parse.add_argument("--c_dim", type=int, choices=[1, 3], help="1: luma, 3: RGB (default: 1, srresnet and srgan 3)")
     parse.add_argument(
         "--stride",
         type=cli.positive(int),
-        help="step between sub-images, in pixels of the network's input (default: the network's own, srcnn 14)",
+        help="step between sub-images, in pixels of the network's input (default: the network's own, srcnn 14; in a "
+        "test as large as memory allows)",
     )
     parse.add_argument(
         "--checkpoint_dir", default="checkpoint", help="weights, checkpoints, logs (default: %(default)s)"
@@ -72,7 +71,21 @@ def parser():
     train.add_argument("--optimizer", choices=["soap", "adam", "sgd"])
     train.add_argument("--loss", choices=["mse", "l1", "charbonnier"])
     train.add_argument(
+        "--content_loss", choices=["mse", "vgg22", "vgg54"], help="what SRGAN's pictures share with the truth (mse)"
+    )
+    train.add_argument(
+        "--adversarial_weight", type=cli.not_negative(float), help="of SRGAN's adversarial loss beside it (0.001)"
+    )
+    train.add_argument(
+        "--vgg_weights", metavar="FILE.h5", help="VGG19 as Keras offers it, for vgg22 and vgg54 (default: fetched once)"
+    )
+    train.add_argument(
         "--clip_norm", type=cli.not_negative(float), help="length the gradient is shortened to, 0: never (1)"
+    )
+    train.add_argument(
+        "--part",
+        choices=["motion", "resolution"],
+        help="train only this part of a video network, from --weights, and leave the other as it is",
     )
     train.add_argument(
         "--layer_rate",
@@ -80,6 +93,17 @@ def parser():
         action="append",
         metavar="LAYER=FACTOR",
         help="factor on the learning rate of a layer, e.g. conv3=0.1 as in the papers",
+    )
+    train.add_argument(
+        "--recompute",
+        action="store_true",
+        default=None,
+        help="keep fewer feature maps and compute them again: less memory, a third more time (drcn)",
+    )
+    train.add_argument(
+        "--validation_size",
+        type=cli.not_negative(int),
+        help="side of the centre that is measured of pictures held back, 0: all of it (drcn: 96)",
     )
     train.add_argument("--seed", type=cli.not_negative(int), default=0, help="default: %(default)s")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")

@@ -11,6 +11,7 @@ import queue
 import threading
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None)
             except (PictureError, VideoError) as error:
                 skipped.append((path, str(error)))
                 continue
-            if path in held_back and path not in stored:
+            if path in held_back and path not in stored and is_measurable(pixels, spec):
                 stored.add(path)
                 same = f"{len(validation)} " if Path(path).name in validation else ""
                 validation.create_dataset(f"{same}{Path(path).name}", data=pixels)
@@ -107,9 +108,11 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None)
                 f"none of the {len(paths)} pictures gave a sub-image of {source.image_size} pixels at x{spec.scale}: "
                 "they are damaged, too few or too small."
             )
-        if not len(validation):  # those held back were damaged
-            good = next(path for path in training if path not in [bad for bad, _ in skipped])
-            validation.create_dataset(Path(good).name, data=_pixels(good, spec))
+        if not len(validation):  # those held back were damaged or too small
+            bad = [path for path, _ in skipped]
+            good = (path for path in training if path not in bad and is_measurable(_pixels(path, spec), spec))
+            for path in islice(good, 1):
+                validation.create_dataset(Path(path).name, data=_pixels(path, spec))
         attributes = {**vars(source), "enlargements": json.dumps(source.enlargements), "count": len(stores["data"])}
         file.attrs.update({**attributes, "scale": spec.scale, "complete": True})
     return skipped
@@ -124,7 +127,7 @@ def _pixels(path, spec):
     """A picture (H, W, C), or a video as (T, H, W, 1) luma, in 8 or 16 bit."""
     from common.images import read_picture
 
-    if spec.frames > 1 and is_clip(path):
+    if is_clip(path):
         from common.video import open_video
 
         with open_video(path) as reader:
@@ -267,6 +270,11 @@ class Dataset:
         finally:
             stop.set()
             thread.join()
+
+
+def is_measurable(pixels, spec):
+    """Whether a picture (H, W, C) or clip (T, H, W, 1) has pixels left when the border of the protocol is cut off."""
+    return min(pixels.shape[-3:-1]) // spec.scale > 2
 
 
 def crop_for_measuring(pixels, spec):

@@ -11,8 +11,8 @@ from common import cli
 from common.dataset import is_clip
 from common.evaluation import evaluate, evaluate_clip, mean
 from common.images import find_pictures, read_picture, write_picture
-from common.networks import network
-from common.weights import load_weights, shipped, weights_for
+from common.networks import NETWORKS, network
+from common.weights import load_weights, shipped, weights_for, with_motion
 
 DEFAULT_MINUTES = 8  # of training, if no length is asked for
 
@@ -23,8 +23,12 @@ def training_run(arguments, scratch):
     from common.training import Run
 
     spec = asked_network(arguments)
-    recipe = cli.changed(spec.recipe, arguments)
-    recipe = replace(recipe, layer_rates=layer_rates(arguments.layer_rate or [], spec))
+    recipe = cli.changed(spec.recipe_for(arguments.part) if arguments.part else spec.recipe, arguments)
+    recipe = replace(recipe, layer_rates=recipe.layer_rates | layer_rates(arguments.layer_rate or [], spec))
+    if recipe.recompute and not spec.recomputes:
+        raise cli.UsageError(f"{arguments.model} cannot --recompute.")
+    if arguments.content_loss and not spec.adversarial:
+        raise cli.UsageError(f"{arguments.model} has no --content_loss, but a --loss.")
     folder = Path(arguments.checkpoint_dir)
     dataset = prepared_dataset(arguments, spec, recipe, folder, scratch)
     steps, minutes = arguments.steps, arguments.minutes
@@ -49,6 +53,7 @@ def training_run(arguments, scratch):
         steps=steps,
         minutes=minutes,
         start=start_weights(arguments),
+        vgg_weights=arguments.vgg_weights,
         resume=arguments.resume,
         command=shlex.join(["python", "main.py", *sys.argv[1:]]),
     )
@@ -64,11 +69,14 @@ def layer_rates(given, spec):
 
 
 def start_weights(arguments):
-    """The weights to start from, or None. Raises CommandError if they are another network's."""
+    """The weights to start from, or None. Raises CommandError if they are another network's.
+
+    SRGAN also starts from SRResNet, whose network is the same.
+    """
     if not arguments.weights:
         return None
-    weights = load_weights(arguments.weights)
-    if weights.name != arguments.model:
+    weights = load_weights(arguments.weights, arguments.model)
+    if not issubclass(NETWORKS[arguments.model], type(weights.network)):
         raise cli.CommandError(f"{arguments.weights} holds {weights.name}, not {arguments.model}.")
     return weights
 
@@ -76,7 +84,10 @@ def start_weights(arguments):
 def asked_network(arguments):
     """The network that the flags describe."""
     colour = "rgb" if arguments.c_dim == 3 else "luma"
-    return network(arguments.model, **{"scale": arguments.scale, "colour": colour, **dict(arguments.variant)})
+    options = {"scale": arguments.scale, "colour": colour, **dict(arguments.variant)}
+    if arguments.motion:
+        options["motion"] = arguments.motion
+    return network(arguments.model, **options)
 
 
 def prepared_dataset(arguments, spec, recipe, folder, scratch):
@@ -136,7 +147,7 @@ def weights_for_test(arguments):
     wanted = asked_network(arguments)
     trained = Path(arguments.checkpoint_dir) / f"{title_of(arguments.model, wanted)}.safetensors"
     path = arguments.weights or (trained if trained.exists() else None)
-    weights = weights_for(arguments.model, arguments.scale, path)
+    weights = with_motion(weights_for(arguments.model, arguments.scale, path), arguments.motion)
     if path is None and weights.network != wanted:
         raise cli.CommandError(f"There are no weights for {title_of(arguments.model, wanted)}: train them first.")
     return weights, Path(path or shipped(arguments.model, arguments.scale))
@@ -148,8 +159,8 @@ def test(arguments, scratch):
 
     weights, path = weights_for_test(arguments)
     pictures = pictures_of([arguments.test_dir] if arguments.test_dir else None, scratch)
-    stride = arguments.stride or weights.network.recipe.stride
-    upscaler = Upscaler(weights, arguments.framework, arguments.device, arguments.precision, tile=stride)
+    tile = arguments.stride or "auto"  # of no consequence for the result
+    upscaler = Upscaler(weights, arguments.framework, arguments.device, arguments.precision, tile)
     print(f"{weights.name} x{upscaler.scale}, {arguments.framework}, {path}")
     print(f"{'':24}{'PSNR':>8}{'SSIM':>8}   bicubic{'PSNR':>8}{'SSIM':>8}")
     rows, samples = [], sample_names(pictures, upscaler)
@@ -212,5 +223,5 @@ def print_training(report):
     """The end of a training run in two lines."""
     print(f"{report['steps']} steps in {report['seconds']:.0f} s, {report['samples_per_second']:.0f} sub-images/s")
     if report["validation"]:
-        best = max(psnr for _, psnr in report["validation"])
-        print(f"best PSNR on the pictures held back: {best:.2f} dB")
+        figures = [psnr for _, psnr in report["validation"]]
+        print(f"PSNR on the pictures held back: best {max(figures):.2f} dB, last {figures[-1]:.2f} dB")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from common.files import finite
+
 
 class Log:
     """Writes each record to `FILE.jsonl`, and its numbers as scalars to `folder` for TensorBoard.
@@ -27,7 +29,7 @@ class Log:
 
     def write(self, step, **numbers):
         """One record of step `step`."""
-        self.lines.write(json.dumps({"step": step, **numbers}) + "\n")
+        self.lines.write(json.dumps(finite({"step": step, **numbers})) + "\n")
         self.lines.flush()
         if self.events:
             self.events.scalars(step, numbers)

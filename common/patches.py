@@ -3,6 +3,7 @@
 import numpy as np
 
 from common.color import luma
+from common.motion import compensated
 from common.resize import resize
 
 
@@ -50,16 +51,18 @@ def sub_images(high, spec, image_size, label_size, stride):
     high: (H, W, C) float32. `image_size` and `stride` are in pixels of the network's input, `label_size` in pixels of
     its output; the label is the centre of what the sub-image covers. A picture too small for one gives N = 0.
     """
-    offset = label_offset(spec, image_size, label_size)
     high = np.ascontiguousarray(crop_to_multiple(high, spec.scale))
-    if min(high.shape[:2]) < spec.scale:
-        return _windows(high, image_size, stride)[:0], _windows(high, label_size, stride)[:0]
-    data = _windows(degrade(high, spec), image_size, stride)
+    low = degrade(high, spec) if min(high.shape[:2]) >= spec.scale else high[:0]
+    return _pairs(low, high, spec, image_size, label_size, stride)
+
+
+def _pairs(low, high, spec, image_size, label_size, stride):
+    """(data, label) of all sub-images of the network's input `low` and the truth `high`."""
+    offset = label_offset(spec, image_size, label_size)
+    data = _windows(low, image_size, stride)
     rows, columns = high.shape[0] - 2 * offset, high.shape[1] - 2 * offset
     inner = high[offset : offset + max(rows, 0), offset : offset + max(columns, 0)]
-    if len(data) == 0:
-        return data, _windows(inner, label_size, stride)[:0]
-    return data, _windows(inner, label_size, stride * spec.factor)
+    return data, _windows(inner, label_size, stride * spec.factor)[: len(data)]
 
 
 def neighbours(time, radius, first, last):
@@ -72,13 +75,16 @@ def sub_windows(clip, spec, image_size, label_size, stride, step=1):
 
     clip: (T, H, W) float32 luma. Each data (image_size, image_size, frames) is a window of frames `step` apart.
     """
-    parts = [sub_images(frame[..., None], spec, image_size, label_size, stride) for frame in clip]
-    data, radius = [part[0] for part in parts], spec.frames // 2 * step
-    windows = []
-    for time in range(len(clip)):
-        chosen = neighbours(time, radius, 0, len(clip) - 1)[::step]
-        windows.append(np.concatenate([data[t] for t in chosen], axis=-1))
-    return np.concatenate(windows), np.concatenate([part[1] for part in parts])
+    highs = [np.ascontiguousarray(crop_to_multiple(frame[..., None], spec.scale)) for frame in clip]
+    lows = [degrade(high, spec) for high in highs]
+    parts = []
+    for time, high in enumerate(highs):
+        chosen = neighbours(time, spec.frames // 2 * step, 0, len(clip) - 1)[::step]
+        window = np.concatenate([lows[t] for t in chosen], axis=-1)
+        if spec.optical_flow:
+            window = compensated(window, spec.optical_flow)
+        parts.append(_pairs(window, high, spec, image_size, label_size, stride))
+    return tuple(np.concatenate(kind) for kind in zip(*parts, strict=True))
 
 
 def moving(plane, frames, generator):

@@ -15,9 +15,20 @@ class Recipe:
     optimizer: "soap", "adam" or "sgd".
     learning_rate: its peak; it rises over the first `warmup` steps and falls to zero along half a cosine.
     layer_rates: factors on the learning rate by layer name; the papers train the last layer 10 times slower with SGD.
+        A layer with factor 0 stays as it is, and costs no gradient.
     clip_norm: the gradient is shortened to this length; 0 leaves it as it is.
     average: decay of the moving average of the weights, which is what is validated and saved; 0 saves the weights.
-    motion_weight, smoothness_weight: of the compensated neighbours' error and of the flow's roughness, for VESPCN.
+    weight_decay: of the sum of squared kernels in what is minimised, for DRCN.
+    supervised: share of the run over which DRCN's recursions are supervised one by one, less and less.
+    recompute: forget DRCN's feature maps on the way forward and compute them again on the way back, which takes less
+        memory and a third more time; the gradients are the same.
+    validation_size: side of the centre that is measured of each picture held back, in pixels of the output; 0: all of
+        it.
+    content_loss: what SRGAN's pictures should share with the truth: "mse", their pixels, "vgg22" or "vgg54", their
+        features in VGG19.
+    adversarial_weight: of the adversarial loss beside it.
+    picture_weight, motion_weight, smoothness_weight: of the picture's error in what is minimised and, for VESPCN, of
+        the compensated neighbours' error and of the flow's roughness. A part with weight 0 is not computed.
     """
 
     batch_size: int = 32
@@ -32,6 +43,13 @@ class Recipe:
     layer_rates: dict[str, float] = field(default_factory=dict)
     clip_norm: float = 1.0
     average: float = 0.999
+    weight_decay: float = 0.0
+    supervised: float = 0.5
+    recompute: bool = False
+    validation_size: int = 0
+    content_loss: str = "mse"
+    adversarial_weight: float = 0.0
+    picture_weight: float = 1.0
     motion_weight: float = 0.01
     smoothness_weight: float = 0.001
 

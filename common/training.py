@@ -19,11 +19,12 @@ from common.dataset import Dataset, crop_for_measuring
 from common.files import written_whole
 from common.logs import Log, read_log
 from common.metrics import compare, papers_protocol
-from common.networks import Network, network
-from common.patches import neighbours
+from common.networks import VGG19, Network, network
+from common.patches import crop_to_multiple, neighbours
 from common.recipes import Recipe
 from common.resize import resize
 from common.upscaler import Upscaler, from_unit
+from common.vgg import fetched, vgg_tensors
 from common.weights import Weights, WeightsError, initial_tensors, read_safetensors, save_weights
 
 VALIDATIONS = 20  # a run is validated this many times, and a checkpoint written each time
@@ -48,7 +49,8 @@ class Run:
     """All that is asked of a training run.
 
     dataset: HDF5 file of common/dataset.py. folder: where checkpoint, weights and logs go. The run ends after `steps`
-    steps, or after `minutes` of training. It starts from the layers that `start` has in common with the network, so the
+    steps, or after `minutes` of training. vgg_weights: Keras' file of VGG19, for content losses that compare its
+    features; None fetches it. It starts from the layers that `start` has in common with the network, so the
     weights of another scale are a good start.
     """
 
@@ -65,6 +67,7 @@ class Run:
     minutes: float | None = None
     start: Weights | None = None
     resume: bool = False
+    vgg_weights: Path | None = None
     command: str = ""  # what the user typed, for the header of the weights
     memory: int = 2 << 30
 
@@ -115,7 +118,11 @@ def set_aside(run):
 
 
 class Loop:
-    """One run in progress."""
+    """One run in progress.
+
+    The weights it keeps are those of the highest PSNR on the pictures held back. In adversarial training they are the
+    latest: by PSNR the best would be those it began with, which draw no detail that they could get wrong.
+    """
 
     def __init__(self, run, dataset, progress):
         self.run, self.dataset, self.progress = run, dataset, progress
@@ -123,12 +130,10 @@ class Loop:
         tensors = initial_tensors(run.spec, run.seed)
         if run.start:
             tensors |= same_layers(run.start.tensors, tensors)
-        self.training = backend.load(run.framework, "training").Training(
-            run.spec, tensors, run.recipe, run.device, run.precision
-        )
+        self.training = self._training(tensors)
         self.validator = Validator(run, dataset, tensors)
         self.step, self.seconds = 0, 0.0
-        self.best, self.best_psnr = tensors, -math.inf
+        self.best, self.best_psnr, self.figures = tensors, -math.inf, {}
         if run.resume:
             self._load_checkpoint()
         else:
@@ -138,6 +143,20 @@ class Loop:
         self.has_checkpoint = run.resume
         self.log = Log(run.log_path, Path(run.folder) / "tensorboard" / run.title, self.step)
 
+    def _training(self, tensors):
+        """The network in training, from `tensors`, with the discriminator against it if it has one."""
+        run, module = self.run, backend.load(self.run.framework, "training")
+        network = run.spec, tensors, run.recipe, run.device, run.precision
+        if not run.spec.adversarial:
+            return module.Training(*network)
+        rival, features = run.spec.discriminator(self.dataset.label.shape[1]), None
+        if run.recipe.content_loss != "mse":
+            if run.spec.channels != 3:
+                raise TrainingError(f"VGG19 sees colours, so {run.recipe.content_loss} needs a network on RGB.")
+            vgg = VGG19(run.recipe.content_loss)
+            features = vgg, vgg_tensors(run.vgg_weights or fetched(), vgg)
+        return module.Adversarial(*network, discriminator=(rival, initial_tensors(rival, run.seed)), features=features)
+
     def run_to_the_end(self):
         batches = self.dataset.batches(self.step)
         before, since = self.seconds, time.perf_counter()
@@ -145,7 +164,8 @@ class Loop:
             with Interruption() as interruption:
                 while self._fraction() < 1:
                     data, label = next(batches)
-                    loss = self.training.step(data, label, self.run.recipe.rate(self.step, self._fraction()))
+                    progress = self._fraction()
+                    loss = self.training.step(data, label, self.run.recipe.rate(self.step, progress), progress)
                     self.step += 1
                     self.seconds = before + time.perf_counter() - since
                     due = self._fraction() * VALIDATIONS >= self.next_validation
@@ -175,8 +195,9 @@ class Loop:
             self._give_up()
         rate = self.run.recipe.rate(self.step, self._fraction())
         speed = self.step * self.dataset.batch_size / max(self.seconds, 1e-9)
-        self.log.write(self.step, loss=loss, learning_rate=rate, samples_per_second=speed)
-        self.progress(self._fraction(), self.step, {"loss": loss, "psnr": self.best_psnr, "samples/s": speed})
+        terms = {name: float(term) for name, term in self.training.terms.items()}
+        self.log.write(self.step, **terms, learning_rate=rate, samples_per_second=speed)
+        self.progress(self._fraction(), self.step, {**terms, "best": self.best_psnr, "samples/s": speed})
 
     def _give_up(self):
         kept = f"; the last good state is in {self.run.checkpoint_path}" if self.has_checkpoint else ""
@@ -187,21 +208,23 @@ class Loop:
 
     def _validate(self):
         weights = self.training.weights()
-        figure, picture = self.validator(weights)
-        if math.isnan(figure):
+        figures, picture = self.validator(weights)
+        aim = figures["psnr" if self.run.recipe.picture_weight else "compensated_psnr"]
+        if math.isnan(aim):
             self._give_up()
         self.next_validation = math.floor(self._fraction() * VALIDATIONS) + 1
-        self.log.write(self.step, psnr=figure, bicubic_psnr=self.validator.bicubic)
+        self.log.write(self.step, **figures)
         self.log.picture(self.step, "validation", picture)
-        if figure > self.best_psnr:
-            self.best, self.best_psnr = weights, figure
+        if aim > self.best_psnr or self.run.spec.adversarial:
+            self.best, self.best_psnr, self.figures = weights, aim, figures
             self._save_weights()
-        self.progress(self._fraction(), self.step, {"psnr": self.best_psnr})
+        self.progress(self._fraction(), self.step, {"best": self.best_psnr, **figures})
 
     def _save_weights(self):
         attributes, run = self.dataset.attributes, self.run
         info = {
             "command": run.command,
+            **({"start": run.start.info.get("command", "unknown")} if run.start else {}),
             "training_data": str(attributes.get("pictures", "")),
             "sub_images": str(len(self.dataset)),
             "recipe": json.dumps(asdict(run.recipe)),
@@ -209,8 +232,7 @@ class Loop:
             "precision": self.training.precision,
             "seed": str(run.seed),
             "steps": str(self.step),
-            "validation_psnr": f"{self.best_psnr:.4f}",
-            "validation_bicubic_psnr": f"{self.validator.bicubic:.4f}",
+            **{f"validation_{name}": f"{figure:.4f}" for name, figure in self.figures.items()},
         }
         save_weights(run.weights_path, Weights(run.name, run.spec, self.best, info))
 
@@ -223,6 +245,7 @@ class Loop:
         header = {
             "place": json.dumps({key: getattr(self, key) for key in PLACE}),
             "best_psnr": repr(self.best_psnr),
+            "figures": json.dumps(self.figures),
             "identity": self._identity(),
         }
         arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
@@ -244,7 +267,7 @@ class Loop:
             self.step, self.seconds = (place[key] for key in PLACE)
         except (KeyError, ValueError) as error:
             raise TrainingError(f"{path} is not complete ({error}).") from None
-        self.best_psnr = float(header["best_psnr"])
+        self.best_psnr, self.figures = float(header["best_psnr"]), json.loads(header["figures"])
         self.best = {name.removeprefix("best/"): array for name, array in arrays.items() if name.startswith("best/")}
         if math.isfinite(self.best_psnr) and not self.run.weights_path.exists():
             self._save_weights()
@@ -262,7 +285,10 @@ class Loop:
 
     def _check_dataset(self):
         spec, attributes = self.run.spec, self.dataset.attributes
-        if attributes.get("network") != spec.to_json():
+        made_for = attributes.get("network")
+        with suppress(ValueError, TypeError):  # a network may have got options since, which have their defaults there
+            made_for = network(attributes["model"], **json.loads(made_for)).to_json()
+        if made_for != spec.to_json():
             raise TrainingError(
                 f"{self.run.dataset} was made for {attributes.get('model')} {attributes.get('network')}, "
                 f"not for {spec.to_json()}."
@@ -286,44 +312,77 @@ class Loop:
 
 
 def same_layers(start, tensors):
-    """Those of `start` whose name and shape `tensors` have too. Raises TrainingError if there are none."""
+    """Those of `start` whose name and shape `tensors` have too. Raises TrainingError if no kernel is among them."""
     same = {key: array for key, array in start.items() if key in tensors and array.shape == tensors[key].shape}
-    if not same:
+    if not any(array.ndim > 1 for array in same.values()):
         raise TrainingError("The weights to start from have no layer in common with this network.")
     return same
+
+
+def centre(picture, size):
+    """The middle (at most size, at most size, C) of a picture (H, W, C); all of it if `size` is 0."""
+    top, left = (max(0, side - size) // 2 for side in picture.shape[:2])
+    return picture[top : top + size, left : left + size] if size else picture
+
+
+def middle_of(window, spec):
+    """The frame that is enlarged, (H, W, C), of a window (H, W, C frames)."""
+    first = spec.frames // 2 * spec.channels
+    return window[..., first : first + spec.channels]
 
 
 class Validator:
     """PSNR on the pictures held back, by the papers' protocol; call it with weights."""
 
     def __init__(self, run, dataset, tensors):
-        self.scale = run.spec.scale
+        self.spec = spec = run.spec
+        self.scale = spec.scale
+        self.size = run.recipe.validation_size // self.scale * self.scale
         self.upscaler = Upscaler(Weights(run.name, run.spec, tensors), run.framework, run.device, "fp32")
         self.truths, self.lows = [], []
         for _, pixels in dataset.validation():
-            self._add(pixels, run.spec)
+            self._add(pixels)
         if not self.truths:
             raise TrainingError(f"{run.dataset} holds back no picture large enough to validate with.")
-        channels = run.spec.channels
-        first = run.spec.frames // 2 * channels  # of the frame in the middle
-        middles = [low[..., first : first + channels] for low in self.lows]
-        self.bicubic = self._mean_psnr([resize(middle, self.scale) for middle in middles])
+        self.bicubic = self._mean_psnr([resize(middle_of(low, spec), self.scale) for low in self.lows])
 
-    def _add(self, pixels, spec):
+    def _add(self, pixels):
         """Hold a picture (H, W, C), or the middle frame of a clip (T, H, W, 1) with those around it."""
+        spec = self.spec
         clip = pixels if pixels.ndim == 4 else pixels[None]
         times = neighbours(len(clip) // 2, spec.frames // 2, 0, len(clip) - 1)
-        frames = [crop_for_measuring(clip[time], spec) for time in times]
+        frames = [centre(crop_for_measuring(clip[time], spec), self.size) for time in times]
         truth = frames[len(frames) // 2]
         if min(truth.shape[:2]) > 2 * self.scale:
             self.truths.append(truth)
             self.lows.append(np.concatenate([resize(frame, 1 / self.scale) for frame in frames], axis=-1))
 
     def __call__(self, tensors):
-        """(mean PSNR in dB, the first picture as (H, W, C) uint8)."""
+        """(mean figures in dB by name, the first picture as (H, W, C) uint8).
+
+        For a network that estimates motion, the PSNR of a neighbour to the middle frame as it is and moved onto it:
+        one that learns nothing leaves them equal.
+        """
         self.upscaler.function.load(tensors)
         outputs = [self.upscaler.planes(low) for low in self.lows]
-        return self._mean_psnr(outputs), from_unit(np.nan_to_num(outputs[0]), np.uint8)
+        figures = {"psnr": self._mean_psnr(outputs), "bicubic_psnr": self.bicubic}
+        if self.spec.estimates_motion:
+            moved = [self.upscaler.function.compensated(low[None])[0] for low in map(self._whole_grid, self.lows)]
+            figures["neighbour_psnr"] = self._neighbours_psnr(self.lows)
+            figures["compensated_psnr"] = self._neighbours_psnr(moved)
+        return figures, from_unit(np.nan_to_num(outputs[0]), np.uint8)
+
+    def _whole_grid(self, low):
+        return crop_to_multiple(low, self.spec.grid)
+
+    def _neighbours_psnr(self, windows):
+        """Mean PSNR of the neighbours to the middle frame of `windows` (H, W, frames)."""
+        protocol, figures = papers_protocol(self.scale), []
+        for window in map(self._whole_grid, windows):
+            middle = middle_of(window, self.spec)
+            others = [window[..., [t]] for t in range(self.spec.frames) if t != self.spec.frames // 2]
+            figures += [compare(middle, other, protocol)["psnr"] for other in others]
+        return float(np.mean(figures))
 
     def _mean_psnr(self, outputs):
         protocol = papers_protocol(self.scale)

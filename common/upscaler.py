@@ -12,10 +12,13 @@ import numpy as np
 
 from common import backend
 from common.color import rgb_to_ycbcr, ycbcr_to_rgb
+from common.motion import compensated
 from common.patches import luma_or_rgb
 from common.resize import resize
+from common.video_frames import frame_of_ycbcr, layout_of_frame, rgb_of_frame, ycbcr_of_rgb
 
 WORKING_SET = 256 << 20  # bytes of feature maps that a tile chosen by "auto" may need
+LEAST_HALOS = 5  # sides of a tile chosen by "auto" in halos, even if it needs more: what tiles share is computed twice
 SUPPORT = 3  # pixels that bicubic enlargement reaches to each side
 
 
@@ -40,7 +43,7 @@ class Upscaler:
     def planes(self, low):
         """Enlarge (H, W, C) float32 in [0, 1], C the network's channels, to (scale H, scale W, C), not clipped."""
         high = np.empty((low.shape[0] * self.scale, low.shape[1] * self.scale, self.spec.channels), np.float32)
-        for place, output in self.tiles(low):
+        for place, output in self.tiles(self._still(low)):
             high[place] = output
         return high
 
@@ -63,8 +66,9 @@ class Upscaler:
 
     def _rgb(self, pixels):
         high = np.empty((pixels.shape[0] * self.scale, pixels.shape[1] * self.scale, pixels.shape[2]), pixels.dtype)
+        grey = (pixels == pixels[..., :1]).all()
         for place, output in self.tiles(pixels, lambda crop: luma_or_rgb(crop, "rgb")):
-            output = output if pixels.shape[2] == 3 else output.mean(axis=-1, keepdims=True)  # grey stays grey
+            output = output.mean(axis=-1, keepdims=True) if grey else output  # grey stays grey
             high[place] = from_unit(output, pixels.dtype)
         return high
 
@@ -74,30 +78,48 @@ class Upscaler:
         high = (self._luma_and_bicubic if self.spec.colour == "luma" else self._rgb)(alpha[..., None])[..., 0]
         return between_neighbours(high, alpha, self.scale)
 
-    def frame(self, window, left_sited=True):
+    def frame(self, window, left_sited=True, matrix="bt709", full_range=False):
         """Enlarge the middle one of the `common.video_frames.Frame`s of `window`, as many as the network sees.
 
-        Luma goes through the network and chroma through bicubic interpolation, in the depth of the frame.
+        Luma goes through the network and chroma through bicubic interpolation, in the depth of the frame; or both as
+        RGB through a network that sees colours, there and back by the `matrix` and range of the stream.
         left_sited: samples of subsampled chroma lie on a luma column, as in MPEG video, and not between two.
         """
         frame = window[len(window) // 2]
         scale, bits = self.scale, frame.bits
-        chroma = frame.chroma and tuple(
-            self._chroma(plane, frame.luma.shape[1], bits, left_sited) for plane in frame.chroma
-        )
         alpha = None
         if frame.alpha is not None:
             alpha = self._plane(frame.alpha[..., None], 2**bits - 1, bits)
             alpha = between_neighbours(alpha, frame.alpha, scale)
+        if self.spec.colour == "rgb":
+            siting = "left" if left_sited else "center"
+            return replace(self._rgb_frame(frame, matrix, full_range, siting), alpha=alpha)
+        chroma = frame.chroma and tuple(
+            self._chroma(plane, frame.luma.shape[1], bits, left_sited) for plane in frame.chroma
+        )
         # Studio range is 16 .. 235 in the unit of 255 at any depth, as the networks have learnt it.
         luma = self._plane(np.stack([other.luma for other in window], axis=-1), 255 << (bits - 8), bits)
         return replace(frame, luma=luma, chroma=chroma, alpha=alpha)
 
+    def _rgb_frame(self, frame, matrix, full_range, siting):
+        low = rgb_of_frame(frame, matrix, full_range, siting, clip=False)
+        high = np.empty((low.shape[0] * self.scale, low.shape[1] * self.scale, 3), np.float32)
+        grey = all((plane == 1 << (frame.bits - 1)).all() for plane in frame.chroma or ())
+        for place, output in self.tiles(low):
+            output = output.mean(axis=-1, keepdims=True).repeat(3, axis=-1) if grey else output  # grey stays grey
+            high[place] = ycbcr_of_rgb(output, matrix)
+        return frame_of_ycbcr(high, layout_of_frame(frame), full_range, siting, like=frame)
+
     def _plane(self, planes, unit, bits):
         high = np.empty((planes.shape[0] * self.scale, planes.shape[1] * self.scale), planes.dtype)
-        for place, output in self.tiles(planes, lambda crop: to_unit(crop, unit)):
-            high[place] = from_unit(output[..., 0], planes.dtype, unit, 2**bits - 1)
+        for place, output in self.tiles(self._still(planes, unit), lambda crop: to_unit(crop, unit)):
+            high[place] = from_unit(output.mean(axis=-1), planes.dtype, unit, 2**bits - 1)
         return high
+
+    def _still(self, window, unit=1.0):
+        """`window` (H, W, frames) with the motion taken out of it where the network does not do so itself."""
+        method = self.spec.optical_flow
+        return compensated(window, method, unit) if method and window.shape[-1] == self.spec.frames else window
 
     def _chroma(self, plane, luma_columns, bits, left_sited):
         columns = max(1, round(luma_columns / plane.shape[1]))  # of luma per sample
@@ -144,13 +166,12 @@ class Upscaler:
 
     def _affordable(self):
         """Input pixels, halo included, whose feature maps fit in the working set."""
-        widest = max(layer.inputs + layer.outputs for layer in self.spec.layers)
-        return WORKING_SET // (4 * widest)
+        return WORKING_SET // (4 * self.spec.widest)
 
     def _tile_size(self, size):
         sides = size
         if self.tile == "auto":  # as few tiles as the memory allows, all of about one size
-            side = max(8, int(self._affordable() ** 0.5) - 2 * self.spec.halo)
+            side = max(8, LEAST_HALOS * self.spec.halo, int(self._affordable() ** 0.5) - 2 * self.spec.halo)
             sides = [-(-length // -(-length // side)) for length in size]
         elif self.tile:
             sides = [min(self.tile, length) for length in size]

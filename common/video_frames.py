@@ -313,19 +313,24 @@ def _rounded(values, bits):
 # RGB by the matrix and range of a stream
 
 
-def rgb_of_frame(frame, matrix, full_range, siting="left"):
-    """(H, W, 3) float32 RGB in [0, 1] by the stream's own matrix ("bt601", "bt709", ...) and range; grey: R = G = B."""
+def rgb_of_frame(frame, matrix, full_range, siting="left", clip=True):
+    """(H, W, 3) float32 RGB in [0, 1] by the stream's own matrix ("bt601", "bt709", ...) and range; grey: R = G = B.
+
+    Without `clip`, what a frame holds beyond black, white and pure colours goes beyond [0, 1].
+    """
     black, luma_span, neutral, chroma_span = quantisation(frame.bits, full_range)
     y = (frame.luma.astype(np.float32) - black) / luma_span
     if frame.chroma is None:
-        return np.clip(np.stack([y, y, y], axis=-1), 0, 1)
+        rgb = np.stack([y, y, y], axis=-1)
+        return np.clip(rgb, 0, 1) if clip else rgb
     steps = layout_of_frame(frame).subsampling
     cb, cr = ((_enlarged(plane, y.shape, steps, siting) - neutral) / chroma_span for plane in frame.chroma)
     red, blue = LUMA_WEIGHTS[matrix]
     r = y + 2 * (1 - red) * cr
     b = y + 2 * (1 - blue) * cb
     g = (y - red * r - blue * b) / (1 - red - blue)
-    return np.clip(np.stack([r, g, b], axis=-1), 0, 1)
+    rgb = np.stack([r, g, b], axis=-1)
+    return np.clip(rgb, 0, 1) if clip else rgb
 
 
 def frame_of_rgb(rgb, layout, matrix, full_range, siting="left", peak=1, like=None):
@@ -333,14 +338,24 @@ def frame_of_rgb(rgb, layout, matrix, full_range, siting="left", peak=1, like=No
 
     like: a Frame whose time and flags are taken over. `layout.alpha` is ignored: alpha is not a colour.
     """
+    return frame_of_ycbcr(ycbcr_of_rgb(rgb, matrix, peak), layout, full_range, siting, like)
+
+
+def ycbcr_of_rgb(rgb, matrix, peak=1):
+    """(H, W, 3) float32 of RGB in [0, peak]: luma in [0, 1] and the two colour differences in [-0.5, 0.5]."""
     red, blue = LUMA_WEIGHTS[matrix]
     r, g, b = (np.asarray(rgb)[..., i].astype(np.float32) / np.float32(peak) for i in range(3))
     y = red * r + (1 - red - blue) * g + blue * b
+    return np.stack([y, (b - y) / (2 * (1 - blue)), (r - y) / (2 * (1 - red))], axis=-1)
+
+
+def frame_of_ycbcr(ycbcr, layout, full_range, siting="left", like=None):
+    """The Frame of what `ycbcr_of_rgb` returns; see `frame_of_rgb`."""
     black, luma_span, neutral, chroma_span = quantisation(layout.bits, full_range)
     chroma = None
     if layout.subsampling:
-        differences = ((b - y) / (2 * (1 - blue)), (r - y) / (2 * (1 - red)))
-        parts = (_shrunk(difference, layout.subsampling, siting) for difference in differences)
+        parts = (_shrunk(ycbcr[..., i], layout.subsampling, siting) for i in (1, 2))
         chroma = tuple(_rounded(part * chroma_span + neutral, layout.bits) for part in parts)
-    planes = {"luma": _rounded(y * luma_span + black, layout.bits), "chroma": chroma, "bits": layout.bits}
+    luma = _rounded(ycbcr[..., 0] * luma_span + black, layout.bits)
+    planes = {"luma": luma, "chroma": chroma, "bits": layout.bits}
     return replace(like, **planes, alpha=None) if like is not None else Frame(**planes)

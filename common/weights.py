@@ -6,14 +6,14 @@ PyTorch `load_state_dict` takes. The header says which network, its dataclass as
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from common import __version__
 from common.files import written_whole
-from common.networks import NETWORKS, Network, network
+from common.networks import NETWORKS, Network, SRResNet, network
 
 FOLDER = Path(__file__).resolve().parent.parent / "weights"
 
@@ -51,10 +51,26 @@ def weights_for(name, scale, path=None):
         others = ", ".join(f"x{scale}" for scale in shipped_scales(name)) or "none"
         raise WeightsError(f"There are no weights for {name} x{scale} (shipped: {others}); train some, or name a file.")
     path = path or shipped(name, scale)
-    weights = load_weights(path)
+    weights = load_weights(path, name)
     if (weights.name, weights.network.scale) != (name, scale):
         raise WeightsError(f"{path} holds {weights.name} x{weights.network.scale}, not {name} x{scale}.")
     return weights
+
+
+def with_motion(weights, motion):
+    """`weights` with the motion between frames taken out another way, see `MOTIONS` of common/networks.py.
+
+    None leaves it as it was trained. Raises WeightsError if the network sees one frame only, or estimates no motion.
+    """
+    spec = weights.network
+    if motion is None or motion == getattr(spec, "motion", None):
+        return weights
+    if spec.frames == 1:
+        raise WeightsError(f"{weights.name} sees one frame at a time, so there is no motion to choose for it.")
+    spec = replace(spec, motion=motion)
+    if missing := set(spec.shapes) - set(weights.tensors):
+        raise WeightsError(f"These weights of {weights.name} lack {min(missing)}, without which no motion is learned.")
+    return replace(weights, network=spec, tensors={key: weights.tensors[key] for key in spec.shapes})
 
 
 def save_weights(path, weights):
@@ -68,12 +84,20 @@ def save_weights(path, weights):
         save_file(tensors, temporary, metadata={key: str(value) for key, value in header.items()})
 
 
-def load_weights(path):
-    """The `Weights` in a file.
+def load_weights(path, name=None):
+    """The `Weights` in a file: ours, or a PyTorch state dictionary of a common SRResNet (`.pth`), which is then called
+    `name` if that is a network of the kind; see common/foreign.py.
 
     Raises WeightsError, one sentence, for a file that is missing, no safetensors, damaged, or does not hold exactly the
     weights of the network it names.
     """
+    from common.foreign import SUFFIXES, read_state_dict, srresnet_of
+
+    if Path(path).suffix.lower() in SUFFIXES:
+        spec, tensors = srresnet_of(read_state_dict(path), path)
+        name = name if issubclass(NETWORKS.get(name, Network), SRResNet) else "srresnet"
+        check_tensors(spec, tensors, path)
+        return Weights(name, NETWORKS[name](**vars(spec)), tensors, {"origin": Path(path).name})
     tensors, header = read_safetensors(path)
     name = header.pop("name", None)
     if name not in NETWORKS or "network" not in header:
@@ -114,15 +138,26 @@ def check_tensors(spec, tensors, path):
 
 
 def initial_tensors(spec, seed):
-    """Random weights to start training from, the same for both frameworks: He et al. 2015, biases zero.
+    """Weights to start training from, the same for both frameworks: what each layer says, kernels mostly random.
 
-    The last layer starts small, so that the first outputs are near zero whatever the width.
+    The last convolution starts small, so that the first outputs are near zero whatever the width.
     """
     generator = np.random.default_rng(seed)
     tensors = {}
     for layer in spec.layers:
         for key, shape in layer.shapes.items():
-            spread = 0.0 if key.endswith("bias") else np.sqrt(2 / np.prod(shape[1:]))
-            tensors[key] = (spread * generator.standard_normal(shape)).astype(np.float32)
-    tensors[f"{spec.layers[-1].name}.weight"] *= 0.1
+            if key.endswith("weight") and getattr(layer, "start", None) == "identity":
+                tensors[key] = identity(shape)
+                continue
+            spread = 0.0 if key in layer.constants else np.sqrt(2 / np.prod(shape[1:]))
+            values = layer.constants.get(key, 0.0) + spread * generator.standard_normal(shape)
+            tensors[key] = values.astype(np.float32)
+    tensors[f"{spec.convolutions[-1].name}.weight"] *= 0.1
     return tensors
+
+
+def identity(shape):
+    """The kernel (maps, maps, rows, columns) of a convolution that changes nothing."""
+    kernel = np.zeros(shape, np.float32)
+    kernel[range(shape[0]), range(shape[1]), shape[2] // 2, shape[3] // 2] = 1
+    return kernel

@@ -149,6 +149,17 @@ def test_whichever_picture_is_damaged_something_is_left_to_validate_with(folder,
         assert len(dataset.validation()) == 1
 
 
+@pytest.mark.parametrize("side", [3, 5])
+def test_a_picture_too_small_to_measure_is_not_the_one_to_validate_with(side, folder, target):
+    paths = folder(4)
+    _, (held_back,) = split(paths)
+    write_picture(held_back, Picture(np.zeros((side, 64, 1), np.uint8)), overwrite=True)
+    build(target, paths, ESPCN, source_for())
+    with Dataset(target, 1) as dataset:
+        ((name, _),) = dataset.validation()
+        assert name != held_back.name
+
+
 @pytest.mark.parametrize(("count", "side"), [(0, 64), (3, 20), (1, 1)])
 def test_nothing_to_learn_from_is_an_error(count, side, folder, target):
     with pytest.raises(DatasetError, match="sub-image"):

@@ -12,6 +12,7 @@ import pytest
 from common import training
 from common.dataset import Dataset, Source, build
 from common.images import Picture, write_picture
+from common.logs import Log
 from common.networks import network
 from common.training import Interrupted, Run, TrainingError, train
 from common.weights import load_weights
@@ -98,6 +99,13 @@ def test_the_log_is_there_to_be_read(dataset, tmp_path):
     assert len(events) == 1
     assert b"validation" in events[0].read_bytes()
     assert b"PNG" in events[0].read_bytes()
+
+
+def test_a_log_is_json_whatever_is_measured(tmp_path):
+    log = Log(tmp_path / "log.jsonl", tmp_path)
+    log.write(1, psnr=float("inf"))
+    log.close()
+    assert json.loads((tmp_path / "log.jsonl").read_text(), parse_constant=pytest.fail) == {"step": 1, "psnr": None}
 
 
 def test_a_timed_run_ends(dataset, tmp_path):

@@ -2,10 +2,16 @@
 
 SOAP (Vyas et al. 2024, "SOAP: Improving and Stabilizing Shampoo using Adam", algorithm 3) is Adam in the eigenbasis of
 Shampoo's preconditioner. A kernel is taken as the matrix G (outputs x the rest); the moving averages of G G^T and
-G^T G have slowly turning eigenvectors Q_L and Q_R, and Adam's element-wise scaling is done on Q_L^T G Q_R.
+G^T G have slowly turning eigenvectors Q_L and Q_R, and Adam's element-wise scaling is done on Q_L^T G Q_R. The rest of
+a large kernel would take a basis dearer than the convolution itself: there inputs and places have one each, as
+Shampoo's for tensors.
 """
 
+from math import prod
+
 import tensorflow as tf
+
+SIDES = ("left", "right", "places")  # a basis each
 
 
 class Optimizer:
@@ -71,29 +77,46 @@ class SOAP(Adam):
 
     refresh_every = 10  # steps
     large = 800  # columns of a basis; one with k times as many is refreshed after k + 1 times as many steps
+    widest = 2000  # columns; a kernel with more has a basis of its inputs and one of its places instead
     damping = 0.1  # of the mean eigenvalue; gives directions no gradient has touched yet a defined place
+
+    def sides(self, name):
+        """Sizes of what has a basis each: outputs and the rest, or outputs, inputs and places of a large kernel."""
+        outputs, *rest = self.parameters[name].shape
+        columns = prod(rest)
+        return (outputs, columns) if columns <= self.widest else (outputs, rest[0], columns // rest[0])
 
     def prepare(self, name, matrix):
         super().prepare(name, matrix)
-        for side, size in zip(("left", "right"), matrix.shape, strict=True):
-            if min(matrix.shape) > 1:
+        for side, size in zip(SIDES, self.sides(name), strict=False):
+            if min(matrix.shape) > 1 and size <= self.widest:
                 self.state[f"{name}.{side}"] = tf.Variable(tf.zeros((size, size), matrix.dtype))
                 self.state[f"{name}.{side}_basis"] = tf.Variable(tf.eye(size, dtype=matrix.dtype))
 
     def direction(self, name, gradient, count):
         if min(gradient.shape) == 1:
             return super().direction(name, gradient, count)
-        left, right = self.state[f"{name}.left"], self.state[f"{name}.right"]
-        left.assign(self.betas[1] * left + (1 - self.betas[1]) * gradient @ tf.transpose(gradient))
-        right.assign(self.betas[1] * right + (1 - self.betas[1]) * tf.transpose(gradient) @ gradient)
+        for axis, side in enumerate(SIDES):
+            average = self.state.get(f"{name}.{side}")
+            if average is not None:
+                matrix = unfold(tf.reshape(gradient, self.sides(name)), axis)
+                average.assign(self.betas[1] * average + (1 - self.betas[1]) * matrix @ tf.transpose(matrix))
 
         momentum, variance = self.state[f"{name}.momentum"], self.state[f"{name}.variance"]
-        left_basis, right_basis = self.state[f"{name}.left_basis"], self.state[f"{name}.right_basis"]
         momentum.assign(self.betas[0] * momentum + (1 - self.betas[0]) * gradient)
-        turned_momentum = tf.transpose(left_basis) @ momentum @ right_basis
-        turned_gradient = tf.transpose(left_basis) @ gradient @ right_basis
-        direction = self.scaled(turned_momentum, variance, turned_gradient, count)
-        return left_basis @ direction @ tf.transpose(right_basis)
+        direction = self.scaled(self.turned(name, momentum), variance, self.turned(name, gradient), count)
+        return self.turned(name, direction, back=True)
+
+    def turned(self, name, matrix, back=False):
+        """`matrix` in the bases of its sides, or `back` from there."""
+        sides = self.sides(name)
+        tensor = tf.reshape(matrix, sides)
+        for axis, side in enumerate(SIDES):
+            basis = self.state.get(f"{name}.{side}_basis")
+            if basis is not None:
+                rows = unfold(tensor, axis)
+                tensor = fold(basis @ rows if back else tf.transpose(basis) @ rows, axis, sides)
+        return tf.reshape(tensor, matrix.shape)
 
     def refresh(self, count):
         """Turn the bases towards the eigenvectors, the large ones, whose turning is dear, less often."""
@@ -107,6 +130,19 @@ class SOAP(Adam):
         average, turned = tf.cast(average, tf.float64), tf.cast(basis, tf.float64)
         damping = self.damping * tf.linalg.trace(average) / average.shape[0]
         basis.assign(tf.cast(tf.linalg.qr(average @ turned + damping * turned)[0], basis.dtype))
+
+
+def unfold(tensor, axis):
+    """The matrix whose rows are the slices of `tensor` along `axis`."""
+    others = [other for other in range(len(tensor.shape)) if other != axis]
+    return tf.reshape(tf.transpose(tensor, (axis, *others)), (tensor.shape[axis], -1))
+
+
+def fold(matrix, axis, sides):
+    """The tensor of size `sides` that `unfold` makes `matrix` of."""
+    others = [size for other, size in enumerate(sides) if other != axis]
+    order = [*range(1, axis + 1), 0, *range(axis + 1, len(sides))]
+    return tf.transpose(tf.reshape(matrix, (matrix.shape[0], *others)), order)
 
 
 OPTIMIZERS = {"soap": SOAP, "adam": Adam, "sgd": SGD}

@@ -5,7 +5,7 @@ from importlib import import_module
 
 import tensorflow as tf
 
-from tf_models.layers import from_nhwc, load_tensors, set_precision, storage, to_nhwc
+from tf_models.layers import concat, from_nhwc, load_tensors, set_precision, storage, to_nhwc
 
 
 class Runtime:
@@ -28,6 +28,11 @@ class Runtime:
 
     def __call__(self, batch):
         return to_nhwc(self.graph(from_nhwc(batch, self.device)))
+
+    def compensated(self, batch):
+        """The frames of windows (N, H, W, frames), sides multiples of the grid, moved onto the middle one."""
+        frames, _ = self.model.compensate(from_nhwc(batch, self.device))
+        return to_nhwc(concat(frames))
 
 
 def build(spec, precision="fp32"):

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from tf_models.layers import from_nhwc, load_tensors, named_weights, to_numpy
-from tf_models.losses import objective
+from tf_models.layers import from_nhwc, load_tensors, named_weights, set_measuring, to_numpy, trained_weights
+from tf_models.losses import adversarial_loss, content_loss, discriminator_loss, objective
 from tf_models.optimizers import OPTIMIZERS
 from tf_models.runtime import build, choose_device, choose_precision
 
@@ -21,64 +21,137 @@ class Training:
         self.precision = choose_precision(precision, self.device)
         self.model = build(spec, self.precision)
         load_tensors(self.model, tensors)
+        set_measuring(self.model, True)
         self.parameters = named_weights(self.model)
-        self.optimizer = OPTIMIZERS[recipe.optimizer](self.parameters, recipe.betas)
         self.average = {name: tf.Variable(parameter) for name, parameter in self.parameters.items()}
         self.factors = {name: recipe.layer_rates.get(name.split(".")[0], 1.0) for name in self.parameters}
+        trained = trained_weights(self.model)
+        self.trained = {name: parameter for name, parameter in trained.items() if self.factors[name]}
+        self.optimizer = OPTIMIZERS[recipe.optimizer](self.trained, recipe.betas)
         self.kind = tf.float64 if self.precision == "fp64" else tf.float32
         self.count = 0
+        self.terms = {}  # what the loss of the last step was made of
 
-    def step(self, data, label, rate):
-        """Train on one batch, (N, H, W, C) float32 arrays in [0, 1]; returns the loss, a tensor still on the device."""
+    def step(self, data, label, rate, progress=0.0):
+        """Train on one batch, (N, H, W, C) float32 arrays in [0, 1]; returns the loss, a tensor still on the device.
+
+        rate: the learning rate. progress: how much of the run is behind it, in [0, 1].
+        """
         self.count += 1
         data, label = (from_nhwc(batch, self.device) for batch in (data, label))
-        loss = self.update(data, label, tf.constant(rate, self.kind), tf.constant(self.count, self.kind))
+        rate, count, progress = (tf.constant(number, self.kind) for number in (rate, self.count, progress))
+        self.terms = self.update(data, label, rate, count, progress)
         self.optimizer.refresh(self.count)
-        return loss
+        return self.terms["loss"]
 
     @tf.function(reduce_retracing=True)
-    def update(self, data, label, rate, count):
-        """Change the weights and their average by one batch; returns its loss."""
-        loss, gradients = self.gradients(data, label)
+    def update(self, data, label, rate, count, progress):
+        """Change the weights and their average by one batch; returns its loss, and what that is made of, by name."""
+        loss, gradients = self.gradients(data, label, progress)
+        self.move(gradients, rate, count)
+        return {"loss": loss}
+
+    def move(self, gradients, rate, count):
+        """Change the weights by their `gradients`, and the average by the weights."""
         self.optimizer.step(gradients, count, {name: rate * factor for name, factor in self.factors.items()})
         self.update_average(count)
-        return loss
 
-    def gradients(self, data, label):
+    def gradients(self, data, label, progress):
         """(loss, gradients by name, shortened to the recipe's length) of one batch."""
         data, label = (augment(tf.cast(batch, self.kind)) for batch in (data, label))
         with tf.GradientTape() as tape:
-            loss = objective(self.model, data, label, self.recipe)
-        gradients = tape.gradient(loss, list(self.parameters.values()))
+            loss = objective(self.model, data, label, self.recipe, progress)
+        return loss, self.shortened(tape.gradient(loss, list(self.trained.values())))
+
+    def shortened(self, gradients):
+        """The list of `gradients` by name, shortened together to the recipe's length."""
         norm = tf.sqrt(sum(tf.reduce_sum(tf.square(gradient)) for gradient in gradients))
         shorter = self.recipe.clip_norm / tf.maximum(norm, self.recipe.clip_norm) if self.recipe.clip_norm else 1.0
-        return loss, {name: shorter * g for name, g in zip(self.parameters, gradients, strict=True)}
+        return {name: shorter * g for name, g in zip(self.trained, gradients, strict=True)}
 
     def update_average(self, count):
         """Move the average towards the weights, faster in the first steps."""
         decay = tf.minimum(tf.constant(self.recipe.average, self.kind), count / (count + 10))
-        for name, parameter in self.parameters.items():
+        for name, parameter in self.trained.items():
             self.average[name].assign(decay * self.average[name] + (1 - decay) * parameter)
 
     def weights(self):
         """The averaged weights as arrays by attribute path: what is validated and saved."""
         return {name: to_numpy(tensor) for name, tensor in self.average.items()}
 
+    def groups(self):
+        """The tensors that the next step depends on, by name, by group."""
+        return {"weights": self.parameters, "average": self.average, "optimizer": self.optimizer.state}
+
     def state(self):
         """Everything the next step depends on, as arrays by name."""
-        groups = {"weights": self.parameters, "average": self.average, "optimizer": self.optimizer.state}
         state = {
-            f"{group}/{name}": to_numpy(tensor) for group, named in groups.items() for name, tensor in named.items()
+            f"{group}/{name}": to_numpy(tensor)
+            for group, named in self.groups().items()
+            for name, tensor in named.items()
         }
         return {**state, "count": np.array([self.count])}
 
     def load_state(self, state):
         """Continue from what `state()` returned, here or in the other framework; KeyError if a part is missing."""
-        groups = {"weights": self.parameters, "average": self.average, "optimizer": self.optimizer.state}
-        for group, named in groups.items():
+        for group, named in self.groups().items():
             for name, tensor in named.items():
                 tensor.assign(state[f"{group}/{name}"])
         self.count = int(state["count"][0])
+
+
+class Adversarial(Training):
+    """Training of a generator against a discriminator (Ledig et al. 2017, section 2.2), a step of each in turn.
+
+    discriminator: (spec, initial weights) of the one. features: those of the network whose feature maps the content
+    loss compares, None where it compares pixels.
+    """
+
+    def __init__(self, spec, tensors, recipe, device="auto", precision="fp32", *, discriminator, features=None):
+        super().__init__(spec, tensors, recipe, device, precision)
+        self.discriminator = self.built(*discriminator)
+        set_measuring(self.discriminator, True)
+        self.judges = trained_weights(self.discriminator)
+        self.discriminator_optimizer = OPTIMIZERS[recipe.optimizer](self.judges, recipe.betas)
+        self.features = self.built(*features) if features else None
+
+    def built(self, spec, tensors):
+        """Another network than the one that is trained, with its weights, where that one is."""
+        model = build(spec, self.precision)
+        load_tensors(model, tensors)
+        return model
+
+    def step(self, data, label, rate, progress=0.0):
+        loss = super().step(data, label, rate, progress)
+        self.discriminator_optimizer.refresh(self.count)
+        return loss
+
+    @tf.function(reduce_retracing=True)
+    def update(self, data, label, rate, count, progress):
+        data, label = (augment(tf.cast(batch, self.kind)) for batch in (data, label))
+        with tf.GradientTape() as tape:
+            enlarged = self.model(data)
+            with tape.stop_recording():
+                terms = self.update_discriminator(label, enlarged, rate, count)
+            content = content_loss(enlarged, label, self.recipe, self.features)
+            adversarial = adversarial_loss(self.discriminator(enlarged))
+            loss = content + self.recipe.adversarial_weight * adversarial
+        self.move(self.shortened(tape.gradient(loss, list(self.trained.values()))), rate, count)
+        return {"loss": loss, "content_loss": content, "adversarial_loss": adversarial, **terms}
+
+    def update_discriminator(self, true, enlarged, rate, count):
+        """One step of the discriminator; returns its loss and the mean of what it took for the probability of truth."""
+        with tf.GradientTape() as tape:
+            verdicts = self.discriminator(true), self.discriminator(enlarged)
+            loss = discriminator_loss(*verdicts)
+        gradients = dict(zip(self.judges, tape.gradient(loss, list(self.judges.values())), strict=True))
+        self.discriminator_optimizer.step(gradients, count, dict.fromkeys(self.judges, rate))
+        d_real, d_fake = (tf.reduce_mean(tf.sigmoid(verdict)) for verdict in verdicts)
+        return {"discriminator_loss": loss, "d_real": d_real, "d_fake": d_fake}
+
+    def groups(self):
+        rival = {"discriminator": named_weights(self.discriminator)}
+        return {**super().groups(), **rival, "discriminator_optimizer": self.discriminator_optimizer.state}
 
 
 def augment(batch):

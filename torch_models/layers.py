@@ -9,31 +9,149 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 PRECISIONS = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+MOMENTUM = 0.1  # of the batch in the running statistics: PyTorch's sense, one minus that of Keras
+EPSILON = 1e-5  # added to variances
+IMAGENET_MEAN = (103.939, 116.779, 123.68)  # of blue, green, red
 
 
 class Conv(nn.Conv2d):
-    """Convolution with bias: (N, inputs, H, W) to (N, outputs, H - kernel + 1, W - kernel + 1), over the stride.
+    """Convolution: (N, inputs, H, W) to (N, outputs, H - kernel + 1, W - kernel + 1), over the stride.
 
     `padded` puts kernel // 2 zeros on every side, whatever the stride. Computed in `precision`, from weights that stay
     float32 (float64 for "fp64"). A `head`, which draws the picture, is never computed in less than float32: rounding
     its output to 8 bits of mantissa would be visible.
     """
 
-    def __init__(self, inputs, outputs, kernel, stride=1, padded=False, head=False):
-        super().__init__(inputs, outputs, kernel, stride, padding=kernel // 2 if padded else 0)
+    def __init__(self, inputs, outputs, kernel, stride=1, padded=False, head=False, bias=True):
+        super().__init__(inputs, outputs, kernel, stride, padding=kernel // 2 if padded else 0, bias=bias)
         self.head = head
         self.precision = torch.float32
 
     def forward(self, x):
         kind = self.precision
-        return F.conv2d(x.to(kind), self.weight.to(kind), self.bias.to(kind), self.stride, self.padding)
+        bias = None if self.bias is None else self.bias.to(kind)
+        return F.conv2d(x.to(kind), self.weight.to(kind), bias, self.stride, self.padding)
+
+
+class ConvOfShuffled(Conv):
+    """conv(pixel_shuffle(x, factor)) of a padded convolution, computed on the maps that are not shuffled yet.
+
+    All factor^2 outputs of a place come from one convolution, which is three times as fast for the few outputs that
+    draw a picture. The weights are those of the plain convolution.
+    """
+
+    def __init__(self, inputs, outputs, kernel, factor, head=False):
+        super().__init__(inputs, outputs, kernel, padded=True, head=head)
+        self.factor = factor
+
+    def forward(self, x):
+        kind = self.precision
+        kernel = coarse_kernel(self.weight, self.factor).to(kind)
+        bias = torch.repeat_interleave(self.bias, self.factor**2).to(kind)
+        return pixel_shuffle(F.conv2d(x.to(kind), kernel, bias, padding=kernel.shape[-1] // 2), self.factor)
+
+
+def coarse_kernel(kernel, factor):
+    """Kernels (O, C, k, k) as (O factor^2, C factor^2, K, K), which do the same to what is not shuffled yet.
+
+    Output pixel factor i + a is drawn by the taps t = factor m + p - a, of input pixel p of place i + m.
+    """
+    outputs, inputs, side, _ = kernel.shape
+    reach = -(-(side // 2) // factor)  # in places
+    kernels = []
+    for a in range(factor):
+        for b in range(factor):
+            before = [factor * reach + shift - side // 2 for shift in (a, b)]
+            after = [factor * reach + factor - 1 - shift - side // 2 for shift in (a, b)]
+            taps = F.pad(kernel, (before[1], after[1], before[0], after[0]))
+            taps = taps.reshape(outputs, inputs, 2 * reach + 1, factor, 2 * reach + 1, factor)
+            kernels.append(taps.permute(0, 1, 3, 5, 2, 4).reshape(outputs, -1, 2 * reach + 1, 2 * reach + 1))
+    return torch.stack(kernels, dim=1).reshape(-1, *kernels[0].shape[1:])
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation (Ioffe and Szegedy 2015) of `width` feature maps, in the precision of its input.
+
+    With `measuring` on, as in training, by mean and variance of the batch, which move the running ones a tenth of the
+    way towards them, the variance as the unbiased estimate; else by the running ones. Computed in float32 at least.
+    """
+
+    def __init__(self, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+        self.measuring = False
+
+    def forward(self, x):
+        statistics = self.running_mean, self.running_var
+        return F.batch_norm(x, *statistics, self.weight, self.bias, self.measuring, MOMENTUM, EPSILON)
+
+
+class PReLU(nn.Module):
+    """A rectifier with a slope below zero for each of `width` feature maps (He et al. 2015, "Delving Deep").
+
+    Maps that are still to be shuffled may come, several to each slope.
+    """
+
+    def __init__(self, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((width,), 0.25))
+
+    def forward(self, x):
+        slopes = torch.repeat_interleave(self.weight, x.shape[1] // len(self.weight))
+        return F.prelu(x, slopes.to(x.dtype))
+
+
+class Dense(nn.Linear):
+    """(N, inputs) to (N, outputs), with bias; precision and `head` as in `Conv`."""
+
+    def __init__(self, inputs, outputs, head=False):
+        super().__init__(inputs, outputs)
+        self.head = head
+        self.precision = torch.float32
+
+    def forward(self, x):
+        kind = self.precision
+        return F.linear(x.to(kind), self.weight.to(kind), self.bias.to(kind))
+
+
+def leaky_relu(x):
+    """A rectifier with slope 0.2 below zero."""
+    return F.leaky_relu(x, 0.2)
+
+
+def largest_of_four(x):
+    """The largest of every 2 x 2 pixels: (N, C, H, W) to (N, C, H / 2, W / 2), rounded down."""
+    return F.max_pool2d(x, 2)
+
+
+def flatten(x):
+    """(N, C, H, W) to (N, C H W), one map after the other."""
+    return x.flatten(1)
+
+
+def as_vgg_sees(x):
+    """RGB in [0, 1] to what VGG was trained on: BGR in [0, 255], less the mean of ImageNet."""
+    mean = torch.tensor(IMAGENET_MEAN, dtype=x.dtype, device=x.device)
+    return 255 * x.flip(1) - mean[:, None, None]
+
+
+class Vector(nn.Module):
+    """`size` learned numbers, `weight`, in float32 (float64 for "fp64")."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(size))
 
 
 def activation(name):
     """The pointwise function called `name`."""
-    return {"tanh": torch.tanh, "relu": F.relu}[name]
+    return {"tanh": torch.tanh, "relu": F.relu, "linear": lambda x: x}[name]
 
 
 def pixel_shuffle(x, factor):
@@ -55,6 +173,11 @@ def concat(tensors):
     """Join the channels of several tensors, in the highest of their precisions."""
     kind = max((tensor.dtype for tensor in tensors), key=lambda kind: kind.itemsize)
     return torch.cat([tensor.to(kind) for tensor in tensors], dim=1)
+
+
+def add(first, second):
+    """Sum of two tensors of one shape, in the higher of their precisions."""
+    return first + second
 
 
 def warp(image, flow):
@@ -79,6 +202,11 @@ def warp(image, flow):
     return corner(0, 0) + corner(0, 1) + corner(1, 0) + corner(1, 1)
 
 
+def recomputed(function, *tensors):
+    """function(*tensors), of which only `tensors` are kept for the way back; the rest is computed again there."""
+    return checkpoint(function, *tensors, use_reentrant=False)
+
+
 @contextmanager
 def storage(precision):
     """Networks built in this context keep their weights in float32, for "fp64" in float64."""
@@ -94,18 +222,31 @@ def set_precision(model, precision):
     """Compute in "fp64" or "fp32" throughout, or hidden layers in "bf16" or "fp16" and heads in "fp32"."""
     kind = PRECISIONS[precision]
     for _, layer in parts(model):
-        if isinstance(layer, Conv):
+        if isinstance(layer, (Conv, Dense)):
             layer.precision = PRECISIONS["fp32"] if layer.head and precision != "fp64" else kind
+
+
+def set_measuring(model, measuring):
+    """Whether batch normalisation takes the statistics of the batch, as in training, or the running ones."""
+    for _, layer in parts(model):
+        if isinstance(layer, BatchNorm):
+            layer.measuring = measuring
 
 
 def parts(model):
     """Yield (attribute path, layer or tensor) of everything in `model`."""
     yield from model.named_modules()
     yield from model.named_parameters()
+    yield from model.named_buffers()
 
 
 def named_weights(model):
     """The tensors of `model` by attribute path."""
+    return {path: part for path, part in parts(model) if isinstance(part, torch.Tensor)}
+
+
+def trained_weights(model):
+    """Those of them that have a gradient: all but running statistics."""
     return {path: part for path, part in parts(model) if isinstance(part, nn.Parameter)}
 
 

@@ -1,6 +1,9 @@
 """What a training step minimises: the difference between picture and truth, and what some networks add to it."""
 
 import torch
+import torch.nn.functional as F
+
+from torch_models.layers import named_weights
 
 
 def mse(difference):
@@ -21,25 +24,35 @@ def charbonnier(difference, epsilon=1e-3):
 LOSSES = {"mse": mse, "l1": l1, "charbonnier": charbonnier}
 
 
-def objective(model, data, label, recipe):
-    """The loss of one batch: that of the picture, or the network's own if it has one in `OBJECTIVES`."""
+def objective(model, data, label, recipe, progress):
+    """The loss of one batch: that of the picture, or the network's own if it has one in `OBJECTIVES`.
+
+    progress: how much of the run is behind it, in [0, 1].
+    """
     particular = OBJECTIVES.get(type(model).__name__, of_the_picture)
-    return particular(model, data, label, recipe)
+    return particular(model, data, label, recipe, progress)
 
 
-def of_the_picture(model, data, label, recipe):
+def of_the_picture(model, data, label, recipe, progress):
     """The recipe's loss where both picture and label have pixels."""
     return LOSSES[recipe.loss](common_centre_difference(model(data), label))
 
 
-def of_picture_and_motion(model, data, label, recipe):
-    """VESPCN's joint loss (Caballero et al. 2017, eq. 6): picture, compensated neighbours, roughness of the flow."""
+def of_picture_and_motion(model, data, label, recipe, progress):
+    """VESPCN's joint loss (Caballero et al. 2017, eq. 6): picture, compensated neighbours, roughness of the flow.
+
+    The flow counts in units of the estimators' reach, as the paper's own counts in halves of the picture.
+    """
     frames, flows = model.compensate(data)
-    loss = LOSSES[recipe.loss](common_centre_difference(model.enlarge(frames), label))
+    loss = 0.0
+    if recipe.picture_weight:
+        loss = recipe.picture_weight * LOSSES[recipe.loss](common_centre_difference(model.enlarge(frames), label))
     middle = frames[len(frames) // 2]
     for neighbour, flow in zip(frames, flows, strict=True):
-        if flow is not None:
-            loss = loss + recipe.motion_weight * mse(neighbour - middle) + recipe.smoothness_weight * huber(flow)
+        if flow is not None and recipe.motion_weight:
+            loss = loss + recipe.motion_weight * mse(neighbour - middle)
+        if flow is not None and recipe.smoothness_weight:
+            loss = loss + recipe.smoothness_weight * huber(flow / model.spec.reach)
     return loss
 
 
@@ -48,6 +61,43 @@ def huber(flow, epsilon=0.01):
     down = flow[:, :, 1:, :-1] - flow[:, :, :-1, :-1]
     right = flow[:, :, :-1, 1:] - flow[:, :, :-1, :-1]
     return torch.mean(torch.sqrt(epsilon + torch.sum(torch.square(down) + torch.square(right), dim=1)))
+
+
+def of_every_recursion(model, data, label, recipe, progress):
+    """DRCN's joint loss (Kim et al. 2016, eq. 7 to 9): alpha times the mean error of all its reconstructions, 1 - alpha
+    times the error of their ensemble, and the sum of all squared kernels times `recipe.weight_decay`.
+
+    Of alpha the paper says that it begins high and decays; here it falls in a straight line from 1 to 0 over the first
+    `recipe.supervised` of the run. The paper's errors are halves of sums over a sub-image, ours are means over its
+    pixels: its beta of 1e-4 is the same as ours of 1e-4 / (41 x 41 / 2) = 1.2e-7.
+    """
+    alpha = max(1 - progress / recipe.supervised, 0.0)
+    error, reconstructions = LOSSES[recipe.loss], model.reconstructions(data, recipe.recompute)
+    each = sum(error(common_centre_difference(y, label)) for y in reconstructions) / len(reconstructions)
+    whole = error(common_centre_difference(model.combine(reconstructions), label))
+    kernels = [weight for weight in named_weights(model).values() if len(weight.shape) > 1]
+    decay = recipe.weight_decay * sum(torch.sum(torch.square(weight)) for weight in kernels)
+    return alpha * each + (1 - alpha) * whole + decay
+
+
+def content_loss(picture, truth, recipe, features):
+    """What SRGAN's pictures lack (Ledig et al. 2017, section 2.2.1): the recipe's loss of the pixels, in [-1, 1] as the
+    paper counts them, or the mean squared error of their `features`, scaled by its 0.006.
+    """
+    if features is None:
+        return LOSSES[recipe.loss](2 * common_centre_difference(picture, truth))
+    ours, theirs = (features(image).to(truth.dtype) for image in (picture, truth))
+    return 0.006 * mse(ours - theirs)
+
+
+def adversarial_loss(enlarged):
+    """-log D(G(x)), averaged, of what the discriminator says of enlarged pictures (section 2.2.2)."""
+    return torch.mean(F.softplus(-enlarged))
+
+
+def discriminator_loss(true, enlarged):
+    """-log D(y) - log(1 - D(G(x))), averaged, of what the discriminator says of true and enlarged pictures (eq. 2)."""
+    return torch.mean(F.softplus(-true)) + torch.mean(F.softplus(enlarged))
 
 
 def common_centre_difference(output, label):
@@ -61,4 +111,4 @@ def centre(batch, sides):
     return batch[:, :, top : top + sides[0], left : left + sides[1]]
 
 
-OBJECTIVES = {"VESPCN": of_picture_and_motion}
+OBJECTIVES = {"VESPCN": of_picture_and_motion, "DRCN": of_every_recursion}

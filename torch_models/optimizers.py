@@ -2,10 +2,16 @@
 
 SOAP (Vyas et al. 2024, "SOAP: Improving and Stabilizing Shampoo using Adam", algorithm 3) is Adam in the eigenbasis of
 Shampoo's preconditioner. A kernel is taken as the matrix G (outputs x the rest); the moving averages of G G^T and
-G^T G have slowly turning eigenvectors Q_L and Q_R, and Adam's element-wise scaling is done on Q_L^T G Q_R.
+G^T G have slowly turning eigenvectors Q_L and Q_R, and Adam's element-wise scaling is done on Q_L^T G Q_R. The rest of
+a large kernel would take a basis dearer than the convolution itself: there inputs and places have one each, as
+Shampoo's for tensors.
 """
 
+from math import prod
+
 import torch
+
+SIDES = ("left", "right", "places")  # a basis each
 
 
 class Optimizer:
@@ -72,29 +78,46 @@ class SOAP(Adam):
 
     refresh_every = 10  # steps
     large = 800  # columns of a basis; one with k times as many is refreshed after k + 1 times as many steps
+    widest = 2000  # columns; a kernel with more has a basis of its inputs and one of its places instead
     damping = 0.1  # of the mean eigenvalue; gives directions no gradient has touched yet a defined place
+
+    def sides(self, name):
+        """Sizes of what has a basis each: outputs and the rest, or outputs, inputs and places of a large kernel."""
+        outputs, *rest = self.parameters[name].shape
+        columns = prod(rest)
+        return (outputs, columns) if columns <= self.widest else (outputs, rest[0], columns // rest[0])
 
     def prepare(self, name, matrix):
         super().prepare(name, matrix)
-        for side, size in zip(("left", "right"), matrix.shape, strict=True):
-            if min(matrix.shape) > 1:
+        for side, size in zip(SIDES, self.sides(name), strict=False):
+            if min(matrix.shape) > 1 and size <= self.widest:
                 self.state[f"{name}.{side}"] = torch.zeros(size, size, dtype=matrix.dtype, device=matrix.device)
                 self.state[f"{name}.{side}_basis"] = torch.eye(size, dtype=matrix.dtype, device=matrix.device)
 
     def direction(self, name, gradient, count):
         if min(gradient.shape) == 1:
             return super().direction(name, gradient, count)
-        left, right = self.state[f"{name}.left"], self.state[f"{name}.right"]
-        left.mul_(self.betas[1]).addmm_(gradient, gradient.T, alpha=1 - self.betas[1])
-        right.mul_(self.betas[1]).addmm_(gradient.T, gradient, alpha=1 - self.betas[1])
+        for axis, side in enumerate(SIDES):
+            average = self.state.get(f"{name}.{side}")
+            if average is not None:
+                matrix = unfold(gradient.reshape(self.sides(name)), axis)
+                average.mul_(self.betas[1]).addmm_(matrix, matrix.T, alpha=1 - self.betas[1])
 
         momentum, variance = self.state[f"{name}.momentum"], self.state[f"{name}.variance"]
-        left_basis, right_basis = self.state[f"{name}.left_basis"], self.state[f"{name}.right_basis"]
         momentum.copy_(self.betas[0] * momentum + (1 - self.betas[0]) * gradient)
-        turned_momentum = left_basis.T @ momentum @ right_basis
-        turned_gradient = left_basis.T @ gradient @ right_basis
-        direction = self.scaled(turned_momentum, variance, turned_gradient, count)
-        return left_basis @ direction @ right_basis.T
+        direction = self.scaled(self.turned(name, momentum), variance, self.turned(name, gradient), count)
+        return self.turned(name, direction, back=True)
+
+    def turned(self, name, matrix, back=False):
+        """`matrix` in the bases of its sides, or `back` from there."""
+        sides = self.sides(name)
+        tensor = matrix.reshape(sides)
+        for axis, side in enumerate(SIDES):
+            basis = self.state.get(f"{name}.{side}_basis")
+            if basis is not None:
+                rows = unfold(tensor, axis)
+                tensor = fold(basis @ rows if back else basis.T @ rows, axis, sides)
+        return tensor.reshape(matrix.shape)
 
     def refresh(self, count):
         """Turn the bases towards the eigenvectors, the large ones, whose turning is dear, less often."""
@@ -109,6 +132,17 @@ class SOAP(Adam):
         average, turned = average.double(), basis.double()
         damping = self.damping * torch.trace(average) / average.shape[0]
         basis.copy_(torch.linalg.qr(average @ turned + damping * turned)[0])
+
+
+def unfold(tensor, axis):
+    """The matrix whose rows are the slices of `tensor` along `axis`."""
+    return tensor.movedim(axis, 0).reshape(tensor.shape[axis], -1)
+
+
+def fold(matrix, axis, sides):
+    """The tensor of size `sides` that `unfold` makes `matrix` of."""
+    others = [size for other, size in enumerate(sides) if other != axis]
+    return matrix.reshape(matrix.shape[0], *others).movedim(0, axis)
 
 
 OPTIMIZERS = {"soap": SOAP, "adam": Adam, "sgd": SGD}

@@ -4,7 +4,7 @@ from importlib import import_module
 
 import torch
 
-from torch_models.layers import from_nhwc, load_tensors, set_precision, storage, to_nhwc
+from torch_models.layers import concat, from_nhwc, load_tensors, set_precision, storage, to_nhwc
 
 
 class Runtime:
@@ -26,6 +26,12 @@ class Runtime:
     @torch.inference_mode()
     def __call__(self, batch):
         return to_nhwc(self.model(from_nhwc(batch, self.device)))
+
+    @torch.inference_mode()
+    def compensated(self, batch):
+        """The frames of windows (N, H, W, frames), sides multiples of the grid, moved onto the middle one."""
+        frames, _ = self.model.compensate(from_nhwc(batch, self.device))
+        return to_nhwc(concat(frames))
 
 
 def build(spec, precision="fp32"):
