@@ -1,16 +1,22 @@
-# make demo    a photograph, larger and sharper          make test    tests and linter
+# make demo       a short film, larger and sharper       make test    tests and linter
+# make benchmark  every network on every test set in DATA; goes on where it was interrupted
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+DATA ?= ../shared/data/test
 VENV := .venv
 READY := $(VENV)/ready
 
-.PHONY: demo test clean
+.PHONY: demo test benchmark clean
 
 demo: $(READY)
-	$(VENV)/bin/python super_resolve.py --output results/demonstration.png --overwrite
+	$(VENV)/bin/python super_resolve.py --model vespcn --output results/demonstration.mp4 --overwrite
 
 test: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/python -m pytest
+
+benchmark: $(READY)
+	$(VENV)/bin/python -m common.benchmark --data $(DATA) --pictures results/pictures \
+		--report results/benchmark.json --markdown results/benchmark.md
 
 $(READY): requirements.txt
 	$(PYTHON) -m venv $(VENV)

@@ -10,22 +10,22 @@ EXAMPLES = """examples:
   python super_resolve.py in.png                          three times larger, beside in.png
   python super_resolve.py holiday.mkv --scale 2           a video, with its sound and everything else
   python super_resolve.py photos --model srcnn            every picture of a folder
+  python super_resolve.py in.png --compare page.html      and a page to compare before and after
   python super_resolve.py                                 an embedded photograph, with the PSNR reached
 """
 
 
 def parser():
-    parse = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parse = cli.Parser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parse.add_argument
     add("bare", nargs="?", metavar="INPUT", help="the same as --input")
     add("--model", choices=cli.model_names(), default="espcn", help="default: %(default)s")
-    cli.add_common_flags(parse, framework="torch", scale=3)
+    cli.add_common_flags(parse, framework="torch")
     add(
         "--input", metavar="PATH", help="a picture, a folder of pictures, a video, or - (default: a photograph of ours)"
     )
     add("--output", metavar="PATH", help="the result (default: beside the input)")
+    add("--compare", type=cli.page_path, metavar="PAGE.html", help="also write a page that compares before and after")
     add("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="default: %(default)s")
     add("--tile", type=cli.tile_size, default="auto", metavar="auto|0|N", help="side of the tiles, 0: none")
     add("--overwrite", action="store_true", help="replace an existing result")
@@ -35,22 +35,23 @@ def parser():
     video.add_argument("--codec", help="encoder, such as h264, h265, vp9, ffv1 (default: what suits the file)")
     video.add_argument("--crf", type=float, help="quality in the encoder's own scale, lower is better")
     video.add_argument("--preset", help="effort in the encoder's own words, such as veryfast or slow")
-    video.add_argument(
-        "--rate", type=cli.positive(float), default=25, help="of numbered pictures (default: %(default)s)"
-    )
+    video.add_argument("--rate", type=cli.positive(float), help="of numbered pictures (default: 25)")
     return parse
 
 
 def super_resolve(arguments):
     from common.upscaler import Upscaler
-    from common.weights import weights_for
+    from common.weights import weights_for, with_motion
 
     cli.check_report(arguments.report)
     source = input_path(arguments)
-    weights = weights_for(arguments.model, arguments.scale, arguments.weights)
+    comparison = comparison_for(source, arguments)
+    weights = with_motion(weights_for(arguments.model, arguments.scale, arguments.weights), arguments.motion)
     upscaler = Upscaler(weights, arguments.framework, arguments.device, arguments.precision, arguments.tile)
-    job = job_for(source, arguments, upscaler)
+    job = job_for(source, arguments, upscaler, comparison)
     target = job.run(source, arguments.output)
+    if comparison:
+        job.warnings += comparison.write()
     for warning in job.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
     cli.write_report(arguments.report, job.report())
@@ -74,16 +75,27 @@ def input_path(arguments):
     return Path(path)
 
 
-def job_for(source, arguments, upscaler):
+def comparison_for(source, arguments):
+    """The page that was asked for, still empty, or None."""
+    if not arguments.compare:
+        return None
+    from common.comparison import Comparison
+
+    return Comparison(arguments.compare, source, arguments.output, arguments.overwrite)
+
+
+def job_for(source, arguments, upscaler, comparison):
     """The job that suits the input."""
     from common.films import FilmJob, is_film
     from common.stills import StillsJob
 
     film = is_film(source, arguments.output) or (source is None and upscaler.spec.frames > 1)
-    if not film:
-        return StillsJob(upscaler, arguments.overwrite, arguments.quiet)
-    encoder = {"codec": arguments.codec, "crf": arguments.crf, "preset": arguments.preset, "rate": arguments.rate}
-    return FilmJob(upscaler, arguments.overwrite, arguments.quiet, **encoder)
+    encoder = {flag: getattr(arguments, flag) for flag in ("codec", "crf", "preset", "rate")}
+    if film:
+        return FilmJob(upscaler, arguments.overwrite, arguments.quiet, comparison, **encoder)
+    if given := [f"--{flag}" for flag, value in encoder.items() if value is not None]:
+        raise cli.UsageError(f"{' and '.join(given)} are for video, which this is not.")
+    return StillsJob(upscaler, arguments.overwrite, arguments.quiet, comparison)
 
 
 def main(argv=None):

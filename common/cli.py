@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import json
-import math
 import os
 import sys
 import traceback
@@ -11,8 +10,8 @@ from pathlib import Path
 
 from common import __version__
 from common.backend import FRAMEWORKS, installed
-from common.files import written_whole
-from common.networks import NETWORKS
+from common.files import finite, written_whole
+from common.networks import MOTIONS, NETWORKS
 
 LOG_EVERY = 10.0  # seconds between two lines of progress where there is no terminal
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -132,12 +131,27 @@ def layer_rate(text):
     return layer, value
 
 
-def add_common_flags(parser, framework, scale):
+class Parser(argparse.ArgumentParser):
+    """A parser whose --scale and --c_dim default to what the network has that --model names."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        namespace, rest = super().parse_known_args(args, namespace)
+        spec = NETWORKS[namespace.model]()
+        for flag, value in (("scale", spec.scale), ("c_dim", spec.channels)):
+            if getattr(namespace, flag, value) is None:
+                setattr(namespace, flag, value)
+        return namespace, rest
+
+
+def add_common_flags(parser, framework):
     """The flags that both entry points have; `framework` is their default where it is installed."""
     default = installed(framework)
     parser.add_argument("--framework", choices=list(FRAMEWORKS), default=default, help="default: %(default)s")
-    parser.add_argument("--scale", type=positive(int), default=scale, help="enlargement factor (default: %(default)s)")
+    parser.add_argument("--scale", type=positive(int), help="enlargement factor (default: 3, srresnet and srgan 4)")
     parser.add_argument("--weights", metavar="FILE", help="weights to use, or to start training from, instead of ours")
+    parser.add_argument(
+        "--motion", choices=MOTIONS, help="how a video network brings neighbours onto a frame (default: as trained)"
+    )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: %(default)s")
     parser.add_argument(
         "--report", type=json_path, metavar="FILE.json", help="write what was done and measured as JSON"
@@ -150,15 +164,6 @@ def model_names():
     return list(NETWORKS)
 
 
-def _finite(value):
-    """`value` with None for every number that JSON cannot hold."""
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def json_path(text):
     """An argparse type: a path that ends in .json, so that no picture is taken for a place for the report."""
     if not text.lower().endswith(".json"):
@@ -166,19 +171,31 @@ def json_path(text):
     return text
 
 
+def page_path(text):
+    """An argparse type: a path that ends as a page does, so that no picture is taken for a place for it."""
+    if not text.lower().endswith((".html", ".htm")):
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in .html")
+    return text
+
+
 def check_report(path):
-    """Raise CommandError now, and not when the work is done, if no report can be written to `path`."""
+    """Raise CommandError if no report can be written to `path`, if one was given."""
     if path:
-        folder = Path(path).resolve().parent
-        folder = next(parent for parent in (folder, *folder.parents) if parent.exists())
-        if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise CommandError(f"The report {path} cannot be written there.")
+        check_place(path, "report")
+
+
+def check_place(path, what):
+    """Raise CommandError now, and not when the work is done, if `what` cannot be written to `path`."""
+    folder = Path(path).resolve().parent
+    folder = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise CommandError(f"The {what} {path} cannot be written there.")
 
 
 def write_report(path, report):
     """Write `report` as JSON to `path`, if a path was given."""
     if path:
-        report = _finite(report)
+        report = finite(report)
         with written_whole(path) as temporary:
             temporary.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
 

@@ -1,6 +1,8 @@
 """Enlarging video: decode, network and encode overlap, frame by frame, with everything else of the file passed on."""
 
 import tempfile
+from contextlib import nullcontext
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +26,17 @@ class FilmJob(Job):
     """Enlarges a video, or pictures that are one.
 
     codec, crf, preset: of the encoder, as for `common.video.VideoWriter`; None leaves the choice to it.
-    rate: frames a second of pictures that are to become a video.
+    rate: frames a second of pictures that are to become a video; None: 25.
     """
 
-    def __init__(self, upscaler, overwrite=False, quiet=False, *, codec=None, crf=None, preset=None, rate=25):
-        super().__init__(upscaler, overwrite, quiet)
+    def __init__(
+        self, upscaler, overwrite=False, quiet=False, comparison=None, *, codec=None, crf=None, preset=None, rate=None
+    ):
+        super().__init__(upscaler, overwrite, quiet, comparison)
         self.encoder = {"codec": codec, "crf": crf, "preset": preset}
-        self.rate = rate
+        self.rate = rate or 25
         self.seen = None  # enlarged luma, kept for the demonstration only
+        self.truths = repeat(None)  # frames, known for the demonstration only
 
     def run(self, source, target=None):
         """Enlarge the video `source` into `target`; returns the path of the result, or "-".
@@ -43,18 +48,19 @@ class FilmJob(Job):
         if source is None:
             self._demonstrate(target)
         else:
-            self._film(source, target or self._beside(source))
+            name = "standard input" if source == "-" else Path(source).name
+            self._film(source, target or self._beside(source), name)
         self.source = source or "embedded film"
         return self.target
 
     def _demonstrate(self, target):
-        from common.sample_film import write_small_film
+        from common.sample_film import true_frames, write_small_film
 
         with tempfile.TemporaryDirectory() as folder:
             small = Path(folder) / "film.mp4"
             truth = write_small_film(small, self.upscaler.scale)
-            self.seen = []
-            self._film(small, target or Path(self._beside(small).name))
+            self.seen, self.truths = [], true_frames()
+            self._film(small, target or Path(self._beside(small).name), "embedded film")
             with open_video(small) as reader:
                 lumas = [frame.luma for frame in reader]
         if not self.quiet:
@@ -62,30 +68,38 @@ class FilmJob(Job):
                 figures = [psnr(a, b, peak=255) for a, b in zip(truth, larger, strict=True)]
                 print(f"embedded film x{self.upscaler.scale} {name:8} {np.mean(figures):6.2f} dB")
 
-    def _film(self, source, target):
+    def _film(self, source, target, name):
         self.source, self.target = source, target
         scale = self.upscaler.scale
         with (
             open_video(source, rate=self.rate) as reader,
+            self._clip(name, reader.info) as clip,
             open_writer(self.target, reader, scale=scale, overwrite=self.overwrite, **self.encoder) as writer,
         ):
-            self._all_frames(reader, writer)
+            self._all_frames(reader, writer, clip)
         if self.target != "-":
             self.target = Path(self.target).resolve()
         self.warnings += [*reader.warnings, *writer.warnings]
 
-    def _all_frames(self, reader, writer):
+    def _clip(self, name, info):
+        """The clip that shows the film on the page of the comparison, or None."""
+        return self.comparison.film(name, info, self.upscaler) if self.comparison else nullcontext()
+
+    def _all_frames(self, reader, writer, clip):
         info = reader.info
         bar = frame_bar(f"{info.width}x{info.height} x{self.upscaler.scale}", info.frame_count, self.quiet)
-        left_sited = info.chroma_siting != "center"
+        colours = {"matrix": info.matrix, "full_range": info.full_range}
+        colours["left_sited"] = info.chroma_siting != "center"
         frames = ahead(self.timed("decode", reader), AHEAD)
         try:
             with Behind(lambda frame: self._encode(writer, frame), BEHIND) as encoder:
                 for window in windows(frames, self.upscaler.spec.frames // 2):
                     self.frames_in += 1
                     with self.stage("network"):
-                        larger = self.upscaler.frame(window, left_sited)
+                        larger = self.upscaler.frame(window, **colours)
                     encoder.put(larger)
+                    if clip is not None:
+                        clip.add(window[len(window) // 2], larger, next(self.truths))
                     if self.seen is not None:
                         self.seen.append(larger.luma)
                     bar.update()

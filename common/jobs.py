@@ -9,12 +9,13 @@ from contextlib import contextmanager
 class Job:
     """One call of the program: enlarges what it is given and remembers what a report says of it.
 
-    upscaler: `common.upscaler.Upscaler`. warnings: a sentence each. frames_in, frames_out: pictures or frames taken and
-    written. failed: pictures that could not be enlarged.
+    upscaler: `common.upscaler.Upscaler`. comparison: a `common.comparison.Comparison` to fill, or None. warnings: a
+    sentence each. frames_in, frames_out: pictures or frames taken and written. failed: pictures that could not be
+    enlarged.
     """
 
-    def __init__(self, upscaler, overwrite=False, quiet=False):
-        self.upscaler, self.overwrite, self.quiet = upscaler, overwrite, quiet
+    def __init__(self, upscaler, overwrite=False, quiet=False, comparison=None):
+        self.upscaler, self.overwrite, self.quiet, self.comparison = upscaler, overwrite, quiet, comparison
         self.source = self.target = None
         self.stages = {"decode": 0.0, "network": 0.0, "encode": 0.0}
         self.frames_in = self.frames_out = self.failed = 0

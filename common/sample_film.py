@@ -7,6 +7,7 @@ import numpy as np
 from common.color import rgb_to_ycbcr
 from common.resize import resize
 from common.samples import photograph
+from common.video_frames import PixelLayout, frame_of_rgb
 
 ROWS, COLUMNS = 288, 384  # divisible by every scale there is
 RATE = Fraction(24)
@@ -20,6 +21,12 @@ def truth():
     for name, count in SCENES:
         for number in range(count):
             yield _frame(photograph(name).pixels, number / (count - 1))
+
+
+def true_frames():
+    """Yield the frames as `Frame`s of 4:2:0 video, their luma that of `write_small_film`."""
+    for rgb in truth():
+        yield frame_of_rgb(rgb, PixelLayout(), "bt601", False, peak=255)
 
 
 def write_small_film(path, scale):

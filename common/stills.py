@@ -35,6 +35,8 @@ class StillsJob(Job):
         with self.stage("network"):
             larger = self.upscaler.picture(picture)
         self._write(target, larger, [f"{source}: {warning}" for warning in picture.warnings])
+        if self.comparison:
+            self.comparison.picture(source.name, picture, larger, self.upscaler)
         return target
 
     def _folder(self, source, target):
@@ -76,11 +78,14 @@ class StillsJob(Job):
         with self.stage("network"):
             larger = self.upscaler.picture(low)
         self._write(target, larger, [])
-        if not self.quiet:
-            protocol = papers_protocol(scale)
-            for label, pixels in (("bicubic", resize(low.pixels, scale)), (self.upscaler.name, larger.pixels)):
-                figures = compare(to_unit(truth.pixels), to_unit(pixels), protocol)
-                print(f"{name} x{scale} {label:8} {figures['psnr']:6.2f} dB, SSIM {figures['ssim']:.4f}")
+        protocol, figures = papers_protocol(scale), {}
+        for label, pixels in (("bicubic", resize(low.pixels, scale)), (self.upscaler.name, larger.pixels)):
+            measured = compare(to_unit(truth.pixels), to_unit(pixels), protocol)
+            figures[label] = measured["psnr"]
+            if not self.quiet:
+                print(f"{name} x{scale} {label:8} {measured['psnr']:6.2f} dB, SSIM {measured['ssim']:.4f}")
+        if self.comparison:
+            self.comparison.picture(name, low, larger, self.upscaler, truth, figures)
         return target
 
     def _write(self, target, picture, warnings):

@@ -10,6 +10,7 @@ from clips import make_clip, packets_of
 
 import super_resolve
 from common.films import FilmJob
+from common.images import Picture, write_picture
 from common.networks import network
 from common.resize import resize
 from common.stages import Behind, ahead
@@ -85,6 +86,26 @@ def test_luma_goes_through_the_network_and_chroma_through_bicubic(weights, tmp_p
         assert (after.alpha is None) == (before.alpha is None)
 
 
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p10le"])
+@pytest.mark.parametrize(("code", "matrix", "full_range"), [(1, "bt709", False), (6, "bt601", True)])
+def test_networks_on_rgb_see_the_colours_of_the_stream(code, matrix, full_range, pixel_format, tmp_path):
+    source, target = tmp_path / "in.mkv", tmp_path / "out.mkv"
+    make_clip(
+        source, range(0, 80, 40), pixel_format=pixel_format, codec="ffv1", colour=(code, code, code, 1 + full_range)
+    )
+    spec = network("srgan", scale=2, blocks=1, width=4)
+    upscaler = Upscaler(Weights("srgan", spec, initial_tensors(spec, 0)), "torch")
+    FilmJob(upscaler, quiet=True, codec="ffv1").run(source, target)
+    with open_video(target) as reader:
+        assert (reader.info.matrix, reader.info.full_range) == (matrix, full_range)
+        enlarged = list(reader)
+    for before, after in zip(frames_of(source), enlarged, strict=True):
+        wanted = upscaler.frame([before], matrix=matrix, full_range=full_range)
+        assert after.bits == before.bits
+        assert np.array_equal(after.luma, wanted.luma)
+        assert all(np.array_equal(ours, theirs) for ours, theirs in zip(after.chroma, wanted.chroma, strict=True))
+
+
 def test_a_still_scene_keeps_its_chroma_where_its_luma_is(weights, tmp_path):
     """An edge in luma and chroma at the same place stays at the same place."""
     luma = np.full((32, 64), 60, np.uint8)
@@ -118,6 +139,12 @@ def test_a_pipe_carries_matroska(weights, tmp_path):
     assert len(packets_of(target, "audio")) == 1
 
 
+def test_options_of_video_are_wrong_usage_for_a_picture(run, tmp_path):
+    write_picture(tmp_path / "still.png", Picture(np.zeros((20, 20, 1), np.uint8)))
+    code, _, err = run(tmp_path / "still.png", "--codec", "h265", "--crf", 20)
+    assert (code, err) == (2, "Error: --codec and --crf are for video, which this is not.\n")
+
+
 def test_an_existing_film_is_refused_and_the_input_never_written(run, tmp_path):
     source = tmp_path / "in.mkv"
     make_clip(source, range(0, 80, 40))
@@ -149,11 +176,11 @@ def test_a_failing_network_leaves_no_file(weights, tmp_path):
     upscaler = Upscaler(load_weights(weights), "torch")
     enlarge, calls = upscaler.frame, []
 
-    def failing(window, left_sited):
+    def failing(window, **colours):
         calls.append(window)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return enlarge(window, left_sited)
+        return enlarge(window, **colours)
 
     upscaler.frame = failing
     with pytest.raises(KeyboardInterrupt):

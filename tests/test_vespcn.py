@@ -1,17 +1,33 @@
 """The network that sees several frames: tiles, clips as training data, the embedded film."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from clips import make_clip
 
 import super_resolve
+from common import backend
 from common.dataset import Dataset, Source, build
 from common.images import Picture, write_picture
-from common.networks import network
-from common.patches import degrade, moving, sub_windows
+from common.metrics import psnr
+from common.motion import compensated
+from common.networks import OPTICAL_FLOWS, network
+from common.patches import degrade, luma_or_rgb, moving, sub_windows
+from common.samples import photograph
+from common.training import Run, train
 from common.upscaler import Upscaler
 from common.video import open_video
-from common.weights import Weights, initial_tensors, save_weights
+from common.weights import (
+    Weights,
+    WeightsError,
+    initial_tensors,
+    load_weights,
+    save_weights,
+    shipped_scales,
+    weights_for,
+    with_motion,
+)
 
 SMALL = {"width": 6, "depth": 4}
 
@@ -54,6 +70,89 @@ def test_the_halo_is_no_smaller_than_what_the_network_sees():
 def test_impossible_networks_are_refused(options):
     with pytest.raises(ValueError, match="VESPCN|fusion|motion"):
         network("vespcn", **options)
+
+
+@pytest.fixture
+def panned():
+    """A window (72, 90, 3) of a picture that moves by (2, 1) pixels a frame."""
+    plane = luma_or_rgb(photograph("coffee").pixels[40:140, 40:160], "luma")[..., 0]
+    return np.stack([plane[t : t + 72, 2 * t : 2 * t + 90] for t in range(3)], axis=-1)
+
+
+@pytest.mark.parametrize("method", OPTICAL_FLOWS)
+@pytest.mark.parametrize(("kind", "unit"), [(np.float32, 1), (np.uint8, 255), (np.uint16, 255 << 2)])
+def test_an_optical_flow_brings_neighbours_onto_the_middle_frame(panned, method, kind, unit):
+    window = (panned * unit).astype(kind)
+    moved = compensated(window, method, unit)
+    inside = np.s_[8:-8, 8:-8]
+    for side in (0, 2):
+        before, after = (psnr(pixels[inside][..., 1], pixels[inside][..., side], unit) for pixels in (window, moved))
+        assert after > before + 10
+    assert np.array_equal(moved[..., 1], window[..., 1])
+
+
+def test_frames_too_small_for_a_flow_stay_as_they_are():
+    window = np.random.default_rng(0).random((9, 40, 3), np.float32)
+    assert np.array_equal(compensated(window, "dis"), window)
+
+
+@pytest.mark.parametrize("method", OPTICAL_FLOWS)
+def test_a_network_may_see_frames_moved_by_an_optical_flow(panned, method):
+    plain = random_weights(motion="none")
+    moving_network = replace(plain, network=replace(plain.network, motion=method))
+    result = Upscaler(moving_network, tile=20).planes(panned)
+    assert np.array_equal(result, Upscaler(plain, tile=20).planes(compensated(panned, method)))
+    clip = np.moveaxis(panned.repeat(3, 0).repeat(3, 1), -1, 0)
+    data, unmoved = (sub_windows(clip, spec, 24, 30, 24)[0] for spec in (moving_network.network, plain.network))
+    assert data.shape == unmoved.shape
+    assert np.abs(data[..., 0] - data[..., 1]).mean() < np.abs(unmoved[..., 0] - unmoved[..., 1]).mean()
+
+
+@pytest.mark.parametrize("scale", shipped_scales("vespcn"))
+def test_what_was_learned_brings_neighbours_onto_the_middle_frame_alike_in_both_frameworks(panned, scale):
+    weights, window = weights_for("vespcn", scale), panned[:, :88]
+    ours, theirs = (
+        backend.load(framework, "runtime").Runtime(weights.network, weights.tensors, "cpu").compensated(window[None])[0]
+        for framework in ("torch", "tensorflow")
+    )
+    assert np.abs(ours - theirs).max() <= 1e-5
+    inside = np.s_[8:-8, 8:-8]
+    for side in (0, 2):
+        before, after = (psnr(frames[inside][..., 1], frames[inside][..., side]) for frames in (window, ours))
+        assert after > before + 2
+
+
+def test_motion_can_be_left_out_of_weights_that_learned_it_but_not_put_in():
+    learned = random_weights()
+    bare = with_motion(learned, "none")
+    assert not any(key.startswith(("coarse", "fine")) for key in bare.tensors)
+    assert with_motion(learned, None) is learned
+    with pytest.raises(WeightsError, match="lack coarse"):
+        with_motion(bare, "learned")
+    with pytest.raises(WeightsError, match="one frame"):
+        with_motion(weights_for("espcn", 3), "dis")
+
+
+@pytest.mark.parametrize("framework", ["torch", "tensorflow"])
+def test_parts_are_trained_apart(tmp_path, framework):
+    spec = network("vespcn", scale=2, **SMALL)
+    for number in range(2):
+        make_clip(tmp_path / f"{number}.mkv", range(0, 200, 40), width=96, height=72)
+    build(tmp_path / "set.h5", sorted(tmp_path.glob("*.mkv")), spec, Source("vespcn", spec.to_json(), 24, 32, 12))
+    start = Weights("vespcn", spec, initial_tensors(spec, 0))
+    for part, layers in (("motion", ("coarse", "fine")), ("resolution", ("body",))):
+        recipe = replace(spec.recipe_for(part), batch_size=4)
+        run = Run("vespcn", spec, recipe, tmp_path / "set.h5", tmp_path, framework, steps=3, start=start)
+        report = train(run)
+        trained = load_weights(report["weights"])
+        changed = {key for key, tensor in trained.tensors.items() if not np.array_equal(tensor, start.tensors[key])}
+        assert {key.split(".")[0] for key in changed} == set(layers)
+        assert float(trained.info["validation_compensated_psnr"]) != float(trained.info["validation_neighbour_psnr"])
+
+
+def test_a_network_without_parts_says_so():
+    with pytest.raises(ValueError, match="no parts"):
+        network("espcn").recipe_for("motion")
 
 
 def test_windows_of_a_clip_hold_its_neighbours():
