@@ -1,11 +1,13 @@
 """Testing a network on pictures: shrink the truth, enlarge it again, compare by the papers' protocol."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import tee
 
 import numpy as np
 
 from common.color import rgb_to_ycbcr, ycbcr_to_rgb
 from common.metrics import Protocol, compare, papers_protocol
+from common.networks import Network
 from common.patches import crop_to_multiple, luma_or_rgb
 from common.resize import resize
 from common.upscaler import from_unit, to_unit
@@ -33,6 +35,27 @@ class Result:
 
 
 MEASURES = ("psnr", "ssim", "bicubic_psnr", "bicubic_ssim")
+CLIPS_PROTOCOL = Protocol(colour="luma", border=0, rounding=True)
+
+
+class Bicubic:
+    """Bicubic interpolation of luma, in the place of an `Upscaler`."""
+
+    name = "bicubic"
+
+    def __init__(self, scale):
+        self.scale, self.spec = scale, Network(scale)
+
+    def planes(self, low):
+        """Enlarge (H, W, C) float32 in [0, 1]; not clipped."""
+        return resize(low, self.scale)
+
+    def frame(self, window):
+        """Enlarge the luma of the middle `Frame` of `window`, in its depth."""
+        frame = window[len(window) // 2]
+        unit = unit_of(frame)
+        high = self.planes(to_unit(frame.luma, unit))
+        return replace(frame, luma=from_unit(high, frame.luma.dtype, unit, 2**frame.bits - 1), chroma=None, alpha=None)
 
 
 def mean(rows):
@@ -57,6 +80,8 @@ def evaluate(upscaler, name, pixels):
     truth = luma_or_rgb(pixels, colour)
     low = resize(truth, 1 / scale)
     output, bicubic = upscaler.planes(low), resize(low, scale)
+    if pixels.shape[-1] == 1:  # compared as the Y that it is, by whatever network it was enlarged
+        truth, output, bicubic = (planes.mean(axis=-1, keepdims=True) for planes in (truth, output, bicubic))
     protocol = papers_protocol(scale)
     ours, theirs = compare(truth, output, protocol), compare(truth, bicubic, protocol)
     return Result(
@@ -76,20 +101,39 @@ def evaluate_clip(upscaler, name, frames):
     The low-resolution luma is rounded to the depth of the clip; every frame counts, no border is cut, and the figures
     of the clip are means over its frames. "frames" lists [psnr, bicubic psnr] of each.
     """
-    scale, protocol = upscaler.scale, Protocol(colour="luma", border=0, rounding=True)
-    truths = [crop_to_multiple(frame.luma, scale) for frame in frames]
-    bits = frames[0].bits
-    unit = 255 << (bits - 8)
-    lows = [Frame(resize(truth, 1 / scale), bits=bits) for truth in truths]
-    ours, theirs = [], []
-    for truth, window in zip(truths, windows(lows, upscaler.spec.frames // 2), strict=True):
-        bicubic = resize(to_unit(window[len(window) // 2].luma, unit), scale)
-        ours.append(compare(to_unit(truth, unit), to_unit(upscaler.frame(window).luma, unit), protocol))
-        theirs.append(compare(to_unit(truth, unit), bicubic, protocol))
-    figures = {measure: float(np.mean([row[measure] for row in ours])) for measure in ("psnr", "ssim")}
-    figures |= {f"bicubic_{measure}": float(np.mean([row[measure] for row in theirs])) for measure in ("psnr", "ssim")}
-    frames = [[one["psnr"], other["psnr"]] for one, other in zip(ours, theirs, strict=True)]
+    ours, theirs = clip_figures(upscaler, frames), clip_figures(Bicubic(upscaler.scale), frames)
+    figures = {measure: float(np.mean(ours[measure])) for measure in ours}
+    figures |= {f"bicubic_{measure}": float(np.mean(theirs[measure])) for measure in theirs}
+    frames = [list(pair) for pair in zip(ours["psnr"], theirs["psnr"], strict=True)]
     return {"name": name, **figures, "frames": frames}
+
+
+def clip_figures(upscaler, frames):
+    """{"psnr": [dB], "ssim": [0..1]} of every frame of a clip by the protocol of `evaluate_clip`.
+
+    frames: any iterable of `Frame`s; only those that the network looks back or ahead at are held in memory.
+    """
+    scale, figures = upscaler.scale, {"psnr": [], "ssim": []}
+    frames, others = tee(frames)
+    lows = (Frame(resize(crop_to_multiple(other.luma, scale), 1 / scale), bits=other.bits) for other in others)
+    for frame, window in zip(frames, windows(lows, upscaler.spec.frames // 2), strict=True):
+        planes = crop_to_multiple(frame.luma, scale), upscaler.frame(window).luma
+        truth, enlarged = (to_unit(plane, unit_of(frame)) for plane in planes)
+        for measure, value in compare(truth, enlarged, CLIPS_PROTOCOL).items():
+            figures[measure].append(value)
+    return figures
+
+
+def unit_of(frame):
+    """The value of a sample of `frame` that networks see as 1: 255 at 8 bits, whatever the range of the stream."""
+    return 255 << (frame.bits - 8)
+
+
+def blur(pixels):
+    """Perceptual blur of the luma of a picture (H, W, 1 or 3), 0 (sharp) to 1 (Crete et al. 2007); needs no truth."""
+    from skimage.measure import blur_effect
+
+    return float(blur_effect(luma_or_rgb(pixels, "luma")[..., 0]))
 
 
 def viewable(output, pixels, scale):

@@ -18,7 +18,7 @@ class Protocol:
 
     colour: "luma" compares MATLAB's Y, "rgb" all three channels as they are (about 2 dB lower).
     border: pixels cut from every side first.
-    rounding: round both to 8 bits first, as a saved picture is.
+    rounding: round both to 8 bits first, as a saved picture is; luma of RGB is rounded both before and after.
     """
 
     colour: str = "luma"
@@ -66,14 +66,20 @@ def ssim(truth, estimate, peak=1.0, window=11, sigma=1.5, k1=0.01, k2=0.03):
 def _prepare(image, protocol):
     image = np.asarray(image, np.float64)
     if protocol.colour == "luma" and image.ndim == 3:
-        image = luma(image) if image.shape[-1] == 3 else image[..., 0]
+        # Colours are rounded before they become luma, too, as those of a saved picture are.
+        saved = _rounded(image) if protocol.rounding else image
+        image = luma(saved) if image.shape[-1] == 3 else image[..., 0]
     if protocol.rounding:
-        image = np.floor(np.clip(image, 0, 1) * 255 + 0.5) / 255
+        image = _rounded(image)
     cut = protocol.border
     image = image[cut : image.shape[0] - cut, cut : image.shape[1] - cut]
     if image.size == 0:
         raise ValueError(f"nothing of the picture is left inside a border of {cut} pixels")
     return image
+
+
+def _rounded(image):
+    return np.floor(np.clip(image, 0, 1) * 255 + 0.5) / 255
 
 
 def _same_shape(truth, estimate):
