@@ -18,7 +18,8 @@ from common.resize import resize
 from common.video_frames import frame_of_ycbcr, layout_of_frame, rgb_of_frame, ycbcr_of_rgb
 
 WORKING_SET = 256 << 20  # bytes of feature maps that a tile chosen by "auto" may need
-LEAST_HALOS = 5  # sides of a tile chosen by "auto" in halos, even if it needs more: what tiles share is computed twice
+LEAST_HALOS = 5  # sides of such a tile in halos, even if it needs more: what tiles share is computed twice
+AMPLE_HALOS = 15  # ... from which on little is computed twice, so that the framework may choose by its caches
 SUPPORT = 3  # pixels that bicubic enlargement reaches to each side
 
 
@@ -113,7 +114,8 @@ class Upscaler:
     def _plane(self, planes, unit, bits):
         high = np.empty((planes.shape[0] * self.scale, planes.shape[1] * self.scale), planes.dtype)
         for place, output in self.tiles(self._still(planes, unit), lambda crop: to_unit(crop, unit)):
-            high[place] = from_unit(output.mean(axis=-1), planes.dtype, unit, 2**bits - 1)
+            grey = output[..., 0] if output.shape[-1] == 1 else output.mean(axis=-1)
+            high[place] = from_unit(grey, planes.dtype, unit, 2**bits - 1)
         return high
 
     def _still(self, window, unit=1.0):
@@ -141,7 +143,8 @@ class Upscaler:
             for top in range(0, size[0], tile[0])
             for left in range(0, size[1], tile[1])
         ]
-        batch = max(1, self._affordable() // ((tile[0] + 2 * spec.halo) * (tile[1] + 2 * spec.halo)))
+        one = 4 * spec.widest * (tile[0] + 2 * spec.halo) * (tile[1] + 2 * spec.halo)
+        batch = max(1, self.function.working_set // one)
         for first in range(0, len(places), batch):
             chosen = places[first : first + batch]
             windows = [self._window(low, rows, columns, size, convert) for rows, columns in chosen]
@@ -164,14 +167,14 @@ class Upscaler:
         repeats = self.spec.inputs // crop.shape[-1]  # a picture is a film that stands still
         return np.repeat(crop[np.ix_(rows - top, columns - left)], repeats, axis=-1)
 
-    def _affordable(self):
-        """Input pixels, halo included, whose feature maps fit in the working set."""
-        return WORKING_SET // (4 * self.spec.widest)
-
     def _tile_size(self, size):
-        sides = size
-        if self.tile == "auto":  # as few tiles as the memory allows, all of about one size
-            side = max(8, LEAST_HALOS * self.spec.halo, int(self._affordable() ** 0.5) - 2 * self.spec.halo)
+        sides, halo = size, self.spec.halo
+        if self.tile == "auto":  # as few tiles as are worth it, all of about one size
+            cached, largest = (
+                int((memory // (4 * self.spec.widest)) ** 0.5) - 2 * halo
+                for memory in (self.function.working_set, WORKING_SET)
+            )
+            side = max(8, LEAST_HALOS * halo, min(largest, max(AMPLE_HALOS * halo, cached)))
             sides = [-(-length // -(-length // side)) for length in size]
         elif self.tile:
             sides = [min(self.tile, length) for length in size]
@@ -216,4 +219,6 @@ def to_unit(pixels, unit=None):
 def from_unit(values, kind, unit=None, peak=None):
     """Float to integers of type `kind`, 1 to `unit`, rounded and clipped to 0 .. `peak`; by default its greatest."""
     peak = peak or np.iinfo(kind).max
-    return np.clip(np.floor(values * (unit or peak) + 0.5), 0, peak).astype(kind)
+    scaled = values * np.float32(unit or peak)
+    scaled += np.float32(0.5)
+    return np.clip(scaled, 0, peak, out=scaled).astype(kind)  # which cuts what is behind the point

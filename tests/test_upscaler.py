@@ -111,6 +111,8 @@ def test_random_weights_show_what_tiles_could_spoil(make_pixels):
 class Recorder:
     """Stands in for a network: notes the shape of each batch and answers with zeros."""
 
+    working_set = WORKING_SET
+
     def __init__(self, spec):
         self.spec, self.shapes = spec, []
 

@@ -5,6 +5,7 @@ from importlib import import_module
 
 import tensorflow as tf
 
+from tf_models.inference import compiled
 from tf_models.layers import concat, from_nhwc, load_tensors, set_precision, storage, to_nhwc
 
 
@@ -12,15 +13,17 @@ class Runtime:
     """A network ready for use. Call it with (N, H + 2 halo, W + 2 halo, C), get (N, factor H, factor W, C), float32.
 
     tensors: weights by attribute path. device: "auto", "cpu" or "cuda". precision: "auto" or a key of `PRECISIONS`.
+    working_set: bytes of feature maps that a batch of tiles should need, if it is to be fast.
     """
+
+    working_set = 256 << 20  # smaller ones cost more in calls than they save
 
     def __init__(self, spec, tensors, device="auto", precision="auto"):
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self.model = build(spec, self.precision)
         self.load(tensors)
-        signature = tf.TensorSpec((None, None, None, spec.inputs), tf.float32)
-        self.graph = tf.function(self.model, input_signature=[signature])
+        self.graph = compiled(self.model, spec, self.device, self.precision)
 
     def load(self, tensors):
         """Replace the weights."""

@@ -4,6 +4,7 @@ from importlib import import_module
 
 import torch
 
+from torch_models.inference import compiled
 from torch_models.layers import concat, from_nhwc, load_tensors, set_precision, storage, to_nhwc
 
 
@@ -11,9 +12,13 @@ class Runtime:
     """A network ready for use. Call it with (N, H + 2 halo, W + 2 halo, C), get (N, factor H, factor W, C), float32.
 
     tensors: weights by attribute path. device: "auto", "cpu" or "cuda". precision: "auto" or a key of `PRECISIONS`.
+    working_set: bytes of feature maps that a batch of tiles should need, if it is to be fast.
     """
 
+    working_set = 32 << 20  # of which the caches hold much
+
     def __init__(self, spec, tensors, device="auto", precision="auto"):
+        self.spec = spec
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self.model = build(spec, self.precision).to(self.device, memory_format=torch.channels_last).eval()
@@ -22,10 +27,11 @@ class Runtime:
     def load(self, tensors):
         """Replace the weights."""
         load_tensors(self.model, tensors)
+        self.graph = compiled(self.model, self.spec, self.device, self.precision)
 
     @torch.inference_mode()
     def __call__(self, batch):
-        return to_nhwc(self.model(from_nhwc(batch, self.device)))
+        return to_nhwc(self.graph(from_nhwc(batch, self.device)))
 
     @torch.inference_mode()
     def compensated(self, batch):

@@ -1,0 +1,98 @@
+"""A network made ready for inference on a CPU: each convolution takes over what follows it, in one pass over memory.
+
+oneDNN computes a convolution and the pointwise function behind it together, from kernels that are kept in the order in
+which its inner loops read them. PyTorch offers that to its own compiler only, under names that may change; where they
+are missing, and on a GPU, the network is used as it is.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from torch_models import layers
+from torch_models.layers import BatchNorm, Conv, ConvOfShuffled, coarse_kernel, pixel_shuffle
+
+POINTWISE = {torch.tanh: "tanh", F.relu: "relu"}  # by what oneDNN calls them
+
+
+def compiled(model, spec, device, precision):
+    """A function on tensors that computes what `model`, of the dataclass `spec`, does with the weights it has now."""
+    if device != "cpu" or precision not in ("fp32", "bf16") or not can_fuse():
+        return model
+    try:
+        return fused(model)
+    except fx.proxy.TraceError:  # a network that decides by what it sees
+        return model
+
+
+def can_fuse():
+    """Whether this PyTorch has the operators."""
+    operators = ("_convolution_pointwise", "_reorder_convolution_weight")
+    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in operators)
+
+
+class FusedConv(nn.Module):
+    """The convolution `conv`, the normalisation and the pointwise function behind it, in one pass over memory.
+
+    Its kernel is kept in the order in which oneDNN reads it.
+    """
+
+    def __init__(self, conv, norm=None, pointwise="none"):
+        super().__init__()
+        kernel, bias, padding, self.factor = conv.weight, conv.bias, conv.padding[0], 1
+        if isinstance(conv, ConvOfShuffled):
+            kernel, self.factor = coarse_kernel(kernel, conv.factor), conv.factor
+            bias, padding = torch.repeat_interleave(bias, self.factor**2), kernel.shape[-1] // 2
+        if norm is not None:
+            scale = norm.weight * torch.rsqrt(norm.running_var + layers.EPSILON)
+            kernel = kernel * scale[:, None, None, None]
+            bias = ((0 if bias is None else bias) - norm.running_mean) * scale + norm.bias
+        self.kind, self.pointwise = conv.precision, pointwise
+        self.geometry = [padding] * 2, list(conv.stride), [1, 1], 1
+        self.kernel = torch.ops.mkldnn._reorder_convolution_weight(kernel.to(self.kind).contiguous(), *self.geometry)
+        self.bias = None if bias is None else bias.to(self.kind)
+
+    def forward(self, x):
+        settings = *self.geometry, self.pointwise, [], ""
+        maps = torch.ops.mkldnn._convolution_pointwise(x.to(self.kind), self.kernel, self.bias, *settings)
+        return pixel_shuffle(maps, self.factor) if self.factor > 1 else maps
+
+
+class Tracer(fx.Tracer):
+    """Follows a network down to its layers, and not into them."""
+
+    def __init__(self):
+        super().__init__(autowrap_functions=(layers.add, layers.concat, layers.frame, pixel_shuffle, layers.warp))
+
+    def is_leaf_module(self, module, name):
+        return module.__module__ == layers.__name__ or super().is_leaf_module(module, name)
+
+
+@torch.no_grad()
+def fused(model):
+    """`model` as it is now, for inference on a CPU: its convolutions are `FusedConv`s."""
+    graph = Tracer().trace(model)
+    parts, ready = dict(layers.parts(model)), {}
+
+    def only_user(node):
+        return next(iter(node.users)) if len(node.users) == 1 else None
+
+    for node in list(graph.nodes):
+        conv = parts.get(node.target) if node.op == "call_module" else None
+        if not isinstance(conv, Conv):
+            continue
+        last, norm, pointwise = node, None, "none"
+        after = only_user(last)
+        if after is not None and after.op == "call_module" and isinstance(parts[after.target], BatchNorm):
+            last, norm = after, parts[after.target]
+            after = only_user(last)
+        if after is not None and after.op == "call_function" and after.target in POINTWISE:
+            last, pointwise = after, POINTWISE[after.target]
+        name = f"fused_{node.target}_{pointwise}".replace(".", "_")  # shared where the convolution is
+        ready[name] = ready.get(name) or FusedConv(conv, norm, pointwise)
+        with graph.inserting_before(node):
+            last.replace_all_uses_with(graph.call_module(name, node.args))
+    model = fx.GraphModule({**parts, **ready}, graph)
+    graph.eliminate_dead_code()
+    model.recompile()
+    return model
