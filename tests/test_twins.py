@@ -216,6 +216,18 @@ def test_a_state_moves_from_one_framework_to_the_other(name, picture):
     assert largest_difference(first.weights(), second.weights()) <= 1e-6
 
 
+@pytest.mark.parametrize("name", [name for name, spec in NETWORKS.items() if spec().statistics])
+def test_the_statistics_of_a_run_are_those_it_keeps(name, picture):
+    spec = small(name)
+    recipe = dataclasses.replace(shortened(spec), average=0.0)
+    for training in trainings(spec, recipe):
+        batches = small_batches(spec, recipe, picture)
+        for _ in range(3):
+            training.step(*next(batches), 1e-3)
+        kept, state = training.weights(), training.state()
+        assert all(np.array_equal(kept[key], state[f"weights/{key}"]) for key in kept)
+
+
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_batch_normalisation_is_that_of_pytorch(framework, picture):
     layers = backend.load(framework, "layers")

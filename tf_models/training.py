@@ -27,6 +27,7 @@ class Training:
         self.factors = {name: recipe.layer_rates.get(name.split(".")[0], 1.0) for name in self.parameters}
         trained = trained_weights(self.model)
         self.trained = {name: parameter for name, parameter in trained.items() if self.factors[name]}
+        self.moving = [name for name in self.parameters if name in self.trained or name in spec.statistics]
         self.optimizer = OPTIMIZERS[recipe.optimizer](self.trained, recipe.betas)
         self.kind = tf.float64 if self.precision == "fp64" else tf.float32
         self.count = 0
@@ -72,8 +73,8 @@ class Training:
     def update_average(self, count):
         """Move the average towards the weights, faster in the first steps."""
         decay = tf.minimum(tf.constant(self.recipe.average, self.kind), count / (count + 10))
-        for name, parameter in self.trained.items():
-            self.average[name].assign(decay * self.average[name] + (1 - decay) * parameter)
+        for name in self.moving:
+            self.average[name].assign(decay * self.average[name] + (1 - decay) * self.parameters[name])
 
     def weights(self):
         """The averaged weights as arrays by attribute path: what is validated and saved."""
