@@ -142,6 +142,7 @@ def test(arguments):
 
 def work(arguments):
     cli.check_report(arguments.report)
+    cli.use_threads(arguments)
     (train if arguments.is_train else test)(arguments)
 
 

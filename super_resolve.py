@@ -46,10 +46,12 @@ def super_resolve(arguments):
     cli.check_report(arguments.report)
     source = input_path(arguments)
     comparison = comparison_for(source, arguments)
+    cli.use_threads(arguments)
     weights = with_motion(weights_for(arguments.model, arguments.scale, arguments.weights), arguments.motion)
     upscaler = Upscaler(weights, arguments.framework, arguments.device, arguments.precision, arguments.tile)
     job = job_for(source, arguments, upscaler, comparison)
     target = job.run(source, arguments.output)
+    job.warnings += upscaler.warnings
     if comparison:
         job.warnings += comparison.write()
     for warning in job.warnings:

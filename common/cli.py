@@ -8,8 +8,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from common import __version__
-from common.backend import FRAMEWORKS, installed
+from common import __version__, backend
 from common.files import finite, written_whole
 from common.networks import MOTIONS, NETWORKS
 
@@ -145,19 +144,26 @@ class Parser(argparse.ArgumentParser):
 
 def add_common_flags(parser, framework):
     """The flags that both entry points have; `framework` is their default where it is installed."""
-    default = installed(framework)
-    parser.add_argument("--framework", choices=list(FRAMEWORKS), default=default, help="default: %(default)s")
+    default = backend.installed(framework)
+    parser.add_argument("--framework", choices=list(backend.FRAMEWORKS), default=default, help="default: %(default)s")
     parser.add_argument("--scale", type=positive(int), help="enlargement factor (default: 3, srresnet and srgan 4)")
     parser.add_argument("--weights", metavar="FILE", help="weights to use, or to start training from, instead of ours")
     parser.add_argument(
         "--motion", choices=MOTIONS, help="how a video network brings neighbours onto a frame (default: as trained)"
     )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: %(default)s")
+    parser.add_argument("--threads", type=positive(int), help="CPU threads to compute on (default: all that pay)")
     parser.add_argument(
         "--report", type=json_path, metavar="FILE.json", help="write what was done and measured as JSON"
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=__version__)
+
+
+def use_threads(arguments):
+    """Hold the framework of `arguments` to their --threads, if they name a number."""
+    if arguments.threads:
+        backend.load(arguments.framework, "runtime").use_threads(arguments.threads)
 
 
 def model_names():

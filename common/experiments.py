@@ -176,6 +176,8 @@ def test(arguments, scratch):
             write_picture(Path(arguments.sample_dir) / samples[picture], result, overwrite=True)
     if not rows:
         raise cli.CommandError(f"{arguments.test_dir} holds no picture that can be tested.")
+    for warning in upscaler.warnings:
+        print(f"Warning: {warning}", file=sys.stderr)
     average = mean(rows)
     print_row(f"mean of {len(rows)}", average)
     return {

@@ -27,7 +27,8 @@ class Upscaler:
     """A network with its weights, ready to enlarge.
 
     weights: `common.weights.Weights`. framework: "torch" or "tensorflow". tile: side of a tile in pixels of the
-    network's input, "auto" for as large as a fixed memory allows, 0 for the whole picture at once.
+    network's input, "auto" for as large as a fixed memory allows, 0 for the whole picture at once; where memory is too
+    short for it, it is halved, which `warnings` says in a sentence.
     """
 
     def __init__(self, weights, framework="torch", device="auto", precision="auto", tile="auto"):
@@ -35,6 +36,8 @@ class Upscaler:
         self.spec = weights.network
         self.framework = framework
         self.tile = tile
+        self.batches = True  # several tiles at once
+        self.warnings = []
         self.function = backend.load(framework, "runtime").Runtime(self.spec, weights.tensors, device, precision)
 
     @property
@@ -133,18 +136,34 @@ class Upscaler:
         """Yield ((rows, columns) of the result, (h, w, C) float32) until the result is covered.
 
         low: (H, W, ...) of any type; `convert` makes a part of it the (h, w, C) float32 that the network wants, pixel
-        by pixel. Tiles go through the network in batches, as many as fit in the working set.
+        by pixel. Tiles go through the network in batches, as many as fit in the working set. Where memory is too short
+        for them they are made smaller, and parts of the result come again. Raises MemoryError if that is of no use.
         """
-        spec, grow = self.spec, self.scale if self.spec.upscale_first else 1
+        grow = self.scale if self.spec.upscale_first else 1
         size = low.shape[0] * grow, low.shape[1] * grow
-        tile = self._tile_size(size)
+        while True:
+            tile = self._tile_size(size)
+            try:
+                yield from self._tiles_of(low, convert, size, tile)
+                return
+            except MemoryError:
+                self._halve(max(tile))
+
+    def _halve(self, side):
+        self.tile, self.batches = side // 2 // self.spec.grid * self.spec.grid, False
+        if self.tile < max(8, self.spec.grid):
+            raise MemoryError
+        self.warnings[:] = [f"Memory was too short for tiles of {side} pixels, so that they are of {self.tile} now."]
+
+    def _tiles_of(self, low, convert, size, tile):
+        spec = self.spec
         places = [
             (slice(top, top + tile[0]), slice(left, left + tile[1]))
             for top in range(0, size[0], tile[0])
             for left in range(0, size[1], tile[1])
         ]
         one = 4 * spec.widest * (tile[0] + 2 * spec.halo) * (tile[1] + 2 * spec.halo)
-        batch = max(1, self.function.working_set // one)
+        batch = max(1, self.function.working_set // one) if self.batches else 1
         for first in range(0, len(places), batch):
             chosen = places[first : first + batch]
             windows = [self._window(low, rows, columns, size, convert) for rows, columns in chosen]

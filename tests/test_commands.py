@@ -768,3 +768,17 @@ def test_a_damaged_picture_is_named_and_counted(trained, call, tmp_path):
     assert answer.code == cli.DONE
     assert any("0.png" in line for line in answer.err)
     assert any("1 of 6" in line for line in answer.err)
+
+
+@pytest.mark.parametrize("framework", ["tensorflow", "torch"])
+def test_threads_can_be_chosen(framework, picture, weights, call, tmp_path):
+    import torch
+
+    before = torch.get_num_threads()
+    line = ["--weights", weights["espcn", 3], "--framework", framework, picture, "--output", tmp_path / "out.png"]
+    try:
+        assert call(super_resolve, *line, "--threads=1").code == cli.DONE
+        assert framework != "torch" or torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    assert call(super_resolve, *line, "--threads=0").code == cli.USAGE

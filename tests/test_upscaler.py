@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from common import backend
 from common.images import Picture
 from common.networks import network
 from common.resize import resize
@@ -297,3 +298,49 @@ def test_tiles_of_a_large_halo_are_no_smaller_than_it_pays():
     shared = sum(np.prod(shape[:3]) for shape in model.function.shapes) / (540 * 960)
     assert shared < 2.2
     assert max(np.prod(shape[:3]) for shape in model.function.shapes) * 4 * spec.widest < 800 << 20
+
+
+class Short(Recorder):
+    """A network whose memory is too short for more than `pixels`."""
+
+    def __init__(self, spec, pixels):
+        super().__init__(spec)
+        self.pixels = pixels
+
+    def __call__(self, batch):
+        if np.prod(batch.shape[:3]) > self.pixels:
+            raise MemoryError
+        return super().__call__(batch)
+
+
+def test_where_memory_is_short_tiles_are_halved_and_it_is_said_once():
+    model = upscaler("espcn x3", tile=0)
+    model.function = Short(model.spec, 40 * 40)
+    for _ in range(2):
+        covered = np.zeros((300, 240), bool)
+        for place, _ in model.tiles(np.zeros((100, 80, 1), np.float32)):
+            covered[place] = True
+        assert covered.all()
+    assert model.warnings == ["Memory was too short for tiles of 50 pixels, so that they are of 25 now."]
+
+
+def test_memory_too_short_for_any_tile_is_an_error():
+    model = upscaler("espcn x3")
+    model.function = Short(model.spec, 10)
+    with pytest.raises(MemoryError):
+        list(model.tiles(np.zeros((100, 80, 1), np.float32)))
+
+
+@pytest.mark.parametrize("framework", ["torch", "tensorflow"])
+def test_the_want_of_memory_is_one_error_in_both_frameworks(framework, monkeypatch):
+    spec = network("espcn")
+    runtime = backend.load(framework, "runtime").Runtime(spec, initial_tensors(spec, 0), "cpu")
+
+    def fails(batch):
+        if framework == "torch":
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
+        raise pytest.importorskip("tensorflow").errors.ResourceExhaustedError(None, None, "OOM when allocating")
+
+    monkeypatch.setattr(runtime, "graph", fails)
+    with pytest.raises(MemoryError):
+        runtime(np.zeros((1, 20, 20, 1), np.float32))

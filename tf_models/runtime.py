@@ -10,7 +10,8 @@ from tf_models.layers import concat, from_nhwc, load_tensors, set_precision, sto
 
 
 class Runtime:
-    """A network ready for use. Call it with (N, H + 2 halo, W + 2 halo, C), get (N, factor H, factor W, C), float32.
+    """A network ready for use. Call it with (N, H + 2 halo, W + 2 halo, C), get (N, factor H, factor W, C), float32;
+    it raises MemoryError for a batch that is too much for the device.
 
     tensors: weights by attribute path. device: "auto", "cpu" or "cuda". precision: "auto" or a key of `PRECISIONS`.
     working_set: bytes of feature maps that a batch of tiles should need, if it is to be fast.
@@ -30,7 +31,10 @@ class Runtime:
         load_tensors(self.model, tensors)
 
     def __call__(self, batch):
-        return to_nhwc(self.graph(from_nhwc(batch, self.device)))
+        try:
+            return to_nhwc(self.graph(from_nhwc(batch, self.device)))
+        except tf.errors.ResourceExhaustedError:
+            raise MemoryError from None
 
     def compensated(self, batch):
         """The frames of windows (N, H, W, frames), sides multiples of the grid, moved onto the middle one."""
@@ -61,3 +65,9 @@ def choose_device(name):
 def choose_precision(name, device):
     """The precision called `name`; "auto" is full precision until a lower one is shown to lose nothing."""
     return "fp32" if name == "auto" else name
+
+
+def use_threads(count):
+    """Compute on `count` CPU threads; by default they are as many as this process may run on."""
+    with suppress(RuntimeError):  # raised once TensorFlow has begun, when they cannot be changed any more
+        tf.config.threading.set_intra_op_parallelism_threads(count)

@@ -9,7 +9,8 @@ from torch_models.layers import concat, from_nhwc, load_tensors, set_precision, 
 
 
 class Runtime:
-    """A network ready for use. Call it with (N, H + 2 halo, W + 2 halo, C), get (N, factor H, factor W, C), float32.
+    """A network ready for use. Call it with (N, H + 2 halo, W + 2 halo, C), get (N, factor H, factor W, C), float32;
+    it raises MemoryError for a batch that is too much for the device.
 
     tensors: weights by attribute path. device: "auto", "cpu" or "cuda". precision: "auto" or a key of `PRECISIONS`.
     working_set: bytes of feature maps that a batch of tiles should need, if it is to be fast.
@@ -31,7 +32,12 @@ class Runtime:
 
     @torch.inference_mode()
     def __call__(self, batch):
-        return to_nhwc(self.graph(from_nhwc(batch, self.device)))
+        try:
+            return to_nhwc(self.graph(from_nhwc(batch, self.device)))
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+                raise MemoryError from None
+            raise
 
     @torch.inference_mode()
     def compensated(self, batch):
@@ -60,3 +66,8 @@ def choose_device(name):
 def choose_precision(name, device):
     """The precision called `name`; "auto" is full precision until a lower one is shown to lose nothing."""
     return "fp32" if name == "auto" else name
+
+
+def use_threads(count):
+    """Compute on `count` CPU threads; by default they are as many as there are physical cores."""
+    torch.set_num_threads(count)
