@@ -39,7 +39,7 @@ CARD = """
 | recipe | `{recipe}` |
 | command | `{command}` |
 {start}| run | {steps} steps in {precision} by {framework}, seed {seed} |
-| held back | {validation_psnr} dB, bicubic {validation_bicubic_psnr} dB{motion} |
+{note}| held back | {validation_psnr} dB, bicubic {validation_bicubic_psnr} dB{motion} |
 | measured | {measured} |
 | SHA-256 | `{digest}` |
 """
@@ -69,7 +69,11 @@ def card(name, scale, figures):
         measured=measured,
         digest=hashlib.sha256(shipped(name, scale).read_bytes()).hexdigest(),
         motion=motion,
-        **{**info, "start": f"| start | `{info['start']}` |\n" if "start" in info else ""},
+        **{
+            **info,
+            "start": f"| start | `{info['start']}` |\n" if "start" in info else "",
+            "note": f"| note | {info['note']} |\n" if "note" in info else "",
+        },
     )
 
 
