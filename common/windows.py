@@ -10,8 +10,9 @@ import numpy as np
 from common.patches import neighbours
 
 GRID = 16  # blocks along each side on which two frames are compared
-CHANGED = 0.10  # mean change of the blocks' brightness, of the whole range, that a cut has at the least
+CHANGED = 0.6  # change of the blocks' brightness that a cut has at the least, in units of their spread
 SUDDEN = 3.0  # and how many times the change before it, so that a flickering or fast scene is no row of cuts
+FAINT = 0.01  # difference of blocks, of the whole range, below which a picture is taken for an even one with noise
 
 
 def windows(frames, radius):
@@ -40,7 +41,11 @@ def _window(held, middle, radius):
 
 
 class CutDetector:
-    """Says of each frame in turn whether a new scene begins with it, by the brightness of 16 x 16 blocks."""
+    """Says of each frame in turn whether a new scene begins with it, by the brightness of 16 x 16 blocks.
+
+    Blocks of two unrelated pictures differ from each other about as much as those of one picture do among themselves,
+    by day and by night; those of a moving one differ less.
+    """
 
     def __init__(self):
         self.before, self.change = None, 0.0
@@ -50,10 +55,16 @@ class CutDetector:
         before, self.before = self.before, blocks
         if before is None or before.shape != blocks.shape:
             return False
-        change, usual = float(np.abs(blocks - before).mean()), self.change
+        change = float(np.abs(blocks - before).mean()) / (FAINT + (spread(before) + spread(blocks)) / 2)
+        usual = self.change
         cut = change > CHANGED and change > SUDDEN * usual
         self.change = 0.0 if cut else change
         return cut
+
+
+def spread(blocks):
+    """Mean distance of the blocks of a picture from their mean."""
+    return float(np.abs(blocks - blocks.mean()).mean())
 
 
 def block_means(plane):

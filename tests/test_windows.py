@@ -39,6 +39,20 @@ def test_no_window_reaches_across_a_cut():
     assert rows == [[0, 0, 1], [0, 1, 2], [1, 2, 2], [3, 3, 3], [4, 4, 5], [4, 5, 6], [5, 6, 6]]
 
 
+@pytest.mark.parametrize("brightness", [1.0, 0.3, 0.1])
+@pytest.mark.parametrize("names", [("coffee", "chelsea"), ("chelsea", "astronaut"), ("astronaut", "coffee")])
+def test_scenes_are_told_apart_by_day_and_by_night(names, brightness):
+    frames = film(*((name, 3) for name in names))
+    dark = [Frame((16 + brightness * frame.luma).clip(0, 255).astype(np.uint8), pts=frame.pts) for frame in frames]
+    assert numbers(dark, 1) == [[0, 0, 1], [0, 1, 2], [1, 2, 2], [3, 3, 4], [3, 4, 5], [4, 5, 5]]
+
+
+def test_an_even_picture_with_noise_is_no_row_of_cuts():
+    noise = np.random.default_rng(0).integers(-3, 4, (8, 120, 160))
+    even = [Frame((20 + noise[t]).astype(np.uint8), pts=t) for t in range(8)]
+    assert [row[0] for row in numbers(even, 1)] == [0, *range(7)]
+
+
 def test_fast_motion_noise_and_a_fade_are_no_cuts():
     luma = photograph("coffee").pixels[..., 0]
     noise = np.random.default_rng(0).integers(-20, 21, (8, 120, 160))
