@@ -150,6 +150,10 @@ def weights_for_test(arguments):
     weights = with_motion(weights_for(arguments.model, arguments.scale, path), arguments.motion)
     if path is None and weights.network != wanted:
         raise cli.CommandError(f"There are no weights for {title_of(arguments.model, wanted)}: train them first.")
+    for key, value in arguments.variant:
+        if getattr(weights.network, key) != getattr(wanted, key):
+            held = getattr(weights.network, key)
+            raise cli.CommandError(f"{path} holds a {weights.name} with {key} {held}, not {value}.")
     return weights, Path(path or shipped(arguments.model, arguments.scale))
 
 

@@ -1,7 +1,7 @@
 """SRResNet's weights as others save them: PyTorch state dictionaries (`.pth`) of common implementations.
 
 Known layouts, by their names; in all of them one slope may serve all maps, a convolution before batch normalisation may
-have a bias, and "module." may stand before every name:
+have a bias, and "module.", "generator." or "_orig_mod." may stand before every name:
 
     ours                  conv1, prelu1, blocks.N.conv1, ... of torch_models/srgan.py, output in [-1, 1]
     block1 ... block8     block1.0, block2.conv1, block2.bn1, ..., block8.0.conv; ends in a hyperbolic tangent
@@ -18,7 +18,8 @@ from common.networks import SRResNet
 from common.weights import WeightsError
 
 SUFFIXES = (".pth", ".pt", ".ckpt")
-WRAPPERS = ("state_dict", "model_state_dict", "model", "generator", "params", "params_ema")
+WRAPPERS = ("state_dict", "model_state_dict", "g_state_dict", "model", "generator", "netG", "params", "params_ema")
+PREFIXES = ("module.", "generator.", "_orig_mod.")  # of wrappers that train on several devices, with a rival, compiled
 TRUNK = {"0": "conv1", "1": "norm1", "2": "prelu", "3": "conv2", "4": "norm2"}
 
 
@@ -35,15 +36,22 @@ def read_state_dict(path):
         raise WeightsError(f"{path} does not exist or is no file.")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - pickle raises whatever it likes
-        raise WeightsError(f"{path} is no PyTorch file of tensors alone ({_first_line(error)}).") from None
+    except Exception:  # noqa: BLE001 - pickle raises whatever it likes, and speaks of ways that are not safe
+        raise WeightsError(f"{path} is no PyTorch file of tensors alone, or is damaged.") from None
     for name in WRAPPERS:
         if isinstance(found, dict) and isinstance(found.get(name), dict):
             found = found[name]
     if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise WeightsError(f"{path} holds no state dictionary.")
-    arrays = {key.removeprefix("module."): value.float().numpy() for key, value in found.items()}
-    return {key: value for key, value in arrays.items() if not key.endswith("num_batches_tracked")}
+    arrays = {}
+    for key, value in found.items():
+        if not isinstance(key, str) or value.is_complex() or not value.numel():
+            raise WeightsError(f"{path} holds {key!r}, which is no weight of an SRResNet.")
+        for prefix in PREFIXES:
+            key = key.removeprefix(prefix)
+        if not key.endswith("num_batches_tracked"):
+            arrays[key] = value.detach().to_dense().float().numpy()
+    return arrays
 
 
 def srresnet_of(arrays, path):
@@ -120,7 +128,3 @@ def fitted(tensors, spec):
         if not conv.bias and bias in tensors and mean in tensors and tensors[mean].shape == tensors[bias].shape:
             tensors[mean] = tensors[mean] - tensors.pop(bias)
     return tensors
-
-
-def _first_line(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

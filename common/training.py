@@ -149,7 +149,12 @@ class Loop:
         network = run.spec, tensors, run.recipe, run.device, run.precision
         if not run.spec.adversarial:
             return module.Training(*network)
-        rival, features = run.spec.discriminator(self.dataset.label.shape[1]), None
+        side, seen = self.dataset.label.shape[1], self.dataset.data.shape[1] * run.spec.factor
+        if side != seen:
+            raise TrainingError(f"The discriminator sees whole pictures, so --label_size must be {seen}, not {side}.")
+        rival, features = run.spec.discriminator(side), None
+        if self.dataset.batch_size * (side // 16) ** 2 < 2:
+            raise TrainingError("Batch normalisation needs more than one value: take a larger --batch_size.")
         if run.recipe.content_loss != "mse":
             if run.spec.channels != 3:
                 raise TrainingError(f"VGG19 sees colours, so {run.recipe.content_loss} needs a network on RGB.")

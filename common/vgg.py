@@ -25,8 +25,17 @@ def fetched():
     except ImportError:
         reason = "pooch is not installed"
     except Exception as error:  # noqa: BLE001 - whatever hinders it, the way round is the same
-        reason = str(error).splitlines()[0] or type(error).__name__
+        reason = _innermost(error)
     raise WeightsError(f"VGG19's weights cannot be fetched from {URL} ({reason}): give the file as --vgg_weights.")
+
+
+def _innermost(error):
+    """What lies behind an error of the network, without what each library around it says."""
+    while isinstance(getattr(error, "reason", None), Exception):
+        error = error.reason
+    while isinstance(error.__context__, OSError):
+        error = error.__context__
+    return getattr(error, "strerror", None) or str(error).splitlines()[0] or type(error).__name__
 
 
 def vgg_tensors(path, spec):
@@ -52,6 +61,8 @@ def vgg_tensors(path, spec):
                         f"block{block}_conv{conv} in {path} is {kernel.shape} with {bias.shape} biases, not {expected} "
                         f"with {expected[-1:]} as in VGG19."
                     )
+                if not all(array.dtype.kind == "f" and np.isfinite(array).all() for array in (kernel, bias)):
+                    raise WeightsError(f"block{block}_conv{conv} in {path} holds values that are not finite numbers.")
                 tensors[f"{layer.name}.weight"] = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1), np.float32)
                 tensors[f"{layer.name}.bias"] = bias.astype(np.float32)
     except (OSError, RuntimeError) as error:

@@ -155,6 +155,31 @@ def test_what_does_not_match_is_said(tmp_path):
     assert "holds no state dictionary" in refusal(path)
 
 
+@pytest.mark.parametrize(("wrapper", "prefix"), [("netG", ""), ("g_state_dict", "_orig_mod."), (None, "generator.")])
+def test_wrappings_are_taken_off(wrapper, prefix, tmp_path):
+    state = {f"{prefix}{key}": nn.Parameter(value) for key, value in Trunk().state_dict().items() if value.ndim}
+    torch.save({wrapper: state} if wrapper else state, tmp_path / "net.pth")
+    assert weights_for("srresnet", 2, tmp_path / "net.pth").network.blocks == 3
+
+
+@pytest.mark.parametrize(
+    "odd", [{3: torch.ones(2)}, {"conv1.weight": torch.ones(2, dtype=torch.complex64)}, {"a": torch.ones(0, 3)}]
+)
+def test_odd_state_dictionaries_are_refused(odd, tmp_path):
+    torch.save(odd, tmp_path / "net.pth")
+    assert "which is no weight of an SRResNet" in refusal(tmp_path / "net.pth")
+
+
+def test_refusals_hold_neither_advice_on_pickles_nor_colours(tmp_path):
+    torch.save({"state_dict": {}, "best_psnr": np.float64(3.0)}, tmp_path / "numpy.pth")
+    torch.save(Trunk(), tmp_path / "whole.pth")
+    torch.save(Trunk().state_dict(), tmp_path / "short.pth")
+    (tmp_path / "short.pth").write_bytes((tmp_path / "short.pth").read_bytes()[:-100])
+    for name in ("numpy", "whole", "short"):
+        sentence = refusal(tmp_path / f"{name}.pth")
+        assert sentence.endswith("is no PyTorch file of tensors alone, or is damaged.")
+
+
 def test_nothing_but_tensors_is_unpickled(tmp_path):
     class Trap:
         def __reduce__(self):

@@ -180,6 +180,16 @@ def test_a_vgg_file_that_is_none_is_refused_in_a_sentence(tmp_path):
             vgg_tensors(tmp_path / f"{name}.h5", VGG19())
 
 
+def test_a_vgg_file_of_no_numbers_is_refused(tmp_path):
+    write_vgg(tmp_path / "vgg.h5", VGG19("vgg22"))
+    with h5py.File(tmp_path / "vgg.h5", "r+") as file:
+        biases = []
+        file.visititems(lambda name, item: biases.append(item) if getattr(item, "ndim", 0) == 1 else None)
+        biases[0][0] = np.nan
+    with pytest.raises(WeightsError, match="holds values that are not finite numbers"):
+        vgg_tensors(tmp_path / "vgg.h5", VGG19("vgg22"))
+
+
 def test_without_network_access_a_sentence_names_the_flag(monkeypatch):
     def unreachable(*arguments, **options):
         raise OSError("Temporary failure in name resolution")
@@ -227,6 +237,14 @@ def test_srgan_starts_from_srresnet_and_keeps_the_latest(call, tmp_path):
     assert groups == {"weights", "average", "optimizer", "discriminator", "discriminator_optimizer", "best", "count"}
     assert all(np.array_equal(value, arrays[f"average/{key}"]) for key, value in weights.tensors.items())
     assert call("srresnet", "--steps", 1, "--weights", out[-1])[0] == 1
+
+
+def test_a_discriminator_that_cannot_be_trained_is_refused(call):
+    code, _, error = call("srgan", "--steps", 1, "--label_size", 16)
+    assert (code, error) == (1, "Error: The discriminator sees whole pictures, so --label_size must be 32, not 16.")
+    code, _, error = call("srgan", "--steps", 1, "--image_size", 4, "--stride", 4, "--batch_size", 1)
+    assert (code, error) == (
+        1, "Error: Batch normalisation needs more than one value: take a larger --batch_size.")  # fmt: skip
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
