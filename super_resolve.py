@@ -18,13 +18,12 @@ EXAMPLES = """examples:
 def parser():
     parse = cli.Parser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parse.add_argument
-    add("bare", nargs="?", metavar="INPUT", help="the same as --input")
+    add("bare", nargs="?", type=cli.any_path, metavar="INPUT", help="the same as --input")
     add("--model", choices=cli.model_names(), default="espcn", help="default: %(default)s")
     cli.add_common_flags(parse, framework="torch")
-    add(
-        "--input", metavar="PATH", help="a picture, a folder of pictures, a video, or - (default: a photograph of ours)"
-    )
-    add("--output", metavar="PATH", help="the result (default: beside the input)")
+    kinds = "a picture, a folder of pictures, a video, or - (default: a photograph of ours)"
+    add("--input", type=cli.any_path, metavar="PATH", help=kinds)
+    add("--output", type=cli.any_path, metavar="PATH", help="the result (default: beside the input)")
     add("--compare", type=cli.page_path, metavar="PAGE.html", help="also write a page that compares before and after")
     add("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="default: %(default)s")
     add("--tile", type=cli.tile_size, default="auto", metavar="auto|0|N", help="side of the tiles, 0: none")
@@ -54,6 +53,8 @@ def super_resolve(arguments):
     job.warnings += upscaler.warnings
     if comparison:
         job.warnings += comparison.write()
+    if not arguments.quiet:
+        print(upscaler.summary(), file=sys.stderr if target == "-" else sys.stdout)
     for warning in job.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
     cli.write_report(arguments.report, job.report())

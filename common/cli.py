@@ -4,8 +4,10 @@ import argparse
 import dataclasses
 import json
 import os
+import signal
 import sys
 import traceback
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from common import __version__, backend
@@ -30,7 +32,8 @@ def run_command(function, arguments):
     `arguments.debug` shows the traceback as well.
     """
     try:
-        function(arguments)
+        with terminable():
+            function(arguments)
         return DONE
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -43,6 +46,19 @@ def run_command(function, arguments):
             traceback.print_exc()
         print(f"Error: {sentence(error)}", file=sys.stderr)
         return USAGE if isinstance(error, UsageError) else FAILED
+
+
+@contextmanager
+def terminable():
+    """Inside, a polite request to end does what Ctrl-C does, so that nothing unfinished is left behind."""
+    before = None
+    with suppress(ValueError):  # not in the main thread, where no signals arrive
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def sentence(error):
@@ -174,6 +190,13 @@ def json_path(text):
     """An argparse type: a path that ends in .json, so that no picture is taken for a place for the report."""
     if not text.lower().endswith(".json"):
         raise argparse.ArgumentTypeError(f"{text!r} does not end in .json")
+    return text
+
+
+def any_path(text):
+    """An argparse type: a path, which is not empty, as a variable that nobody set would be."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
     return text
 
 

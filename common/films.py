@@ -1,5 +1,6 @@
 """Enlarging video: decode, network and encode overlap, frame by frame, with everything else of the file passed on."""
 
+import sys
 import tempfile
 from contextlib import nullcontext
 from itertools import repeat
@@ -7,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from common.cli import CommandError, frame_bar
+from common.cli import CommandError, UsageError, frame_bar
 from common.jobs import Job
 from common.metrics import psnr
 from common.resize import resize
 from common.stages import Behind, ahead
 from common.upscaler import Upscaler
-from common.video import Frame, open_video, open_writer
+from common.video import Frame, becomes_pictures, is_pictures, open_video, open_writer
 from common.video_reader import is_pattern
+from common.video_writer import holds_films
 from common.weights import shipped_scales, weights_for
 from common.windows import windows
 
@@ -26,7 +28,8 @@ class FilmJob(Job):
     """Enlarges a video, or pictures that are one.
 
     codec, crf, preset: of the encoder, as for `common.video.VideoWriter`; None leaves the choice to it.
-    rate: frames a second of pictures that are to become a video; None: 25.
+    rate: frames a second of pictures that are to become a video; None: 25. Options that nothing would come of are wrong
+    usage.
     """
 
     def __init__(
@@ -34,7 +37,7 @@ class FilmJob(Job):
     ):
         super().__init__(upscaler, overwrite, quiet, comparison)
         self.encoder = {"codec": codec, "crf": crf, "preset": preset}
-        self.rate = rate or 25
+        self.rate = rate
         self.seen = None  # enlarged luma, kept for the demonstration only
         self.truths = repeat(None)  # frames, known for the demonstration only
 
@@ -45,6 +48,7 @@ class FilmJob(Job):
         the source under a name that says what was done. Without a source the embedded film is shrunk, enlarged and
         compared with the truth. Raises VideoError, one sentence; no half file is left then.
         """
+        self._check_options(source, target)
         if source is None:
             self._demonstrate(target)
         else:
@@ -52,6 +56,15 @@ class FilmJob(Job):
             self._film(source, target or self._beside(source), name)
         self.source = source or "embedded film"
         return self.target
+
+    def _check_options(self, source, target):
+        """Raise UsageError for options that would be ignored."""
+        if self.rate and (source is None or not is_pictures(source)):
+            raise UsageError(f"--rate is for numbered pictures; {source or 'the embedded film'} has times of its own.")
+        given = [f"--{option}" for option, value in self.encoder.items() if value is not None]
+        if given and target is not None and becomes_pictures(target):
+            verb = "is" if len(given) == 1 else "are"
+            raise UsageError(f"{' and '.join(given)} {verb} for video, and {target} holds pictures.")
 
     def _demonstrate(self, target):
         from common.sample_film import true_frames, write_small_film
@@ -66,13 +79,14 @@ class FilmJob(Job):
         if not self.quiet:
             for name, larger in {**peers(lumas, self.upscaler), self.upscaler.name: self.seen}.items():
                 figures = [psnr(a, b, peak=255) for a, b in zip(truth, larger, strict=True)]
-                print(f"embedded film x{self.upscaler.scale} {name:8} {np.mean(figures):6.2f} dB")
+                line = f"embedded film x{self.upscaler.scale} {name:8} {np.mean(figures):6.2f} dB"
+                print(line, file=sys.stderr if self.target == "-" else sys.stdout)
 
     def _film(self, source, target, name):
         self.source, self.target = source, target
         scale = self.upscaler.scale
         with (
-            open_video(source, rate=self.rate) as reader,
+            open_video(source, rate=self.rate or 25) as reader,
             self._clip(name, reader.info) as clip,
             open_writer(self.target, reader, scale=scale, overwrite=self.overwrite, **self.encoder) as writer,
         ):
@@ -118,7 +132,8 @@ class FilmJob(Job):
         source = Path(source)
         if is_pattern(source) or source.is_dir():
             raise CommandError("Pictures that are to become a video, or pictures again, need an --output.")
-        return source.with_name(f"{source.stem}_{self.upscaler.name}_x{self.upscaler.scale}{source.suffix}")
+        suffix = source.suffix if holds_films(source.suffix) else ".mkv"
+        return source.with_name(f"{source.stem}_{self.upscaler.name}_x{self.upscaler.scale}{suffix}")
 
 
 def peers(lumas, upscaler):

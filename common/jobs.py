@@ -38,6 +38,8 @@ class Job:
             "seconds": round(seconds, 3),
             "fps": round(self.frames_out / max(seconds, 1e-9), 3),
             "stage_seconds": {stage: round(spent, 3) for stage, spent in self.stages.items()},
+            "tile": list(upscaler.largest_tile),
+            "working_set_mb": round(upscaler.working_set / (1 << 20), 3),
             "peak_rss_mb": peak_memory(),
             "warnings": self.warnings,
         }

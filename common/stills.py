@@ -6,6 +6,7 @@ from pathlib import Path
 from common.cli import CommandError, ProgressBar
 from common.images import WRITABLE_SUFFIXES, PictureError, find_pictures, read_picture, write_picture
 from common.jobs import Job
+from common.video_pictures import pattern_of
 
 
 class StillsJob(Job):
@@ -46,6 +47,9 @@ class StillsJob(Job):
         if target.exists() and target.samefile(source):
             raise CommandError(f"{target} is the folder of the pictures themselves; the result needs another one.")
         targets = result_names(pictures, target)
+        if self.upscaler.spec.frames > 1 and (pattern := pattern_of(pictures)):
+            why = f"{self.upscaler.name} sees the frames before and after only in a film, as {pattern} would be"
+            self.warnings.append(f"Each picture was enlarged alone: {why}.")
         for picture, result in zip(pictures, targets, strict=True):
             check_target(picture, result, self.overwrite)
         target.mkdir(parents=True, exist_ok=True)

@@ -37,12 +37,22 @@ class Upscaler:
         self.framework = framework
         self.tile = tile
         self.batches = True  # several tiles at once
+        self.working_set, self.largest_tile = 0, (0, 0)  # bytes of feature maps at most, and rows and columns, so far
         self.warnings = []
         self.function = backend.load(framework, "runtime").Runtime(self.spec, weights.tensors, device, precision)
 
     @property
     def scale(self):
         return self.spec.scale
+
+    def summary(self):
+        """A sentence on how the work was done."""
+        rows, columns = self.largest_tile
+        return (
+            f"{self.name} x{self.scale} by {self.framework} on {self.function.device} in {self.function.precision}, in "
+            f"tiles of up to {columns} x {rows} pixels with {self.spec.halo} around: "
+            f"{self.working_set / (1 << 20):.0f} MB of feature maps."
+        )
 
     def planes(self, low):
         """Enlarge (H, W, C) float32 in [0, 1], C the network's channels, to (scale H, scale W, C), not clipped."""
@@ -98,9 +108,7 @@ class Upscaler:
         if self.spec.colour == "rgb":
             siting = "left" if left_sited else "center"
             return replace(self._rgb_frame(frame, matrix, full_range, siting), alpha=alpha)
-        chroma = frame.chroma and tuple(
-            self._chroma(plane, frame.luma.shape[1], bits, left_sited) for plane in frame.chroma
-        )
+        chroma = frame.chroma and self._chroma(frame, left_sited)
         # Studio range is 16 .. 235 in the unit of 255 at any depth, as the networks have learnt it.
         luma = self._plane(np.stack([other.luma for other in window], axis=-1), 255 << (bits - 8), bits)
         return replace(frame, luma=luma, chroma=chroma, alpha=alpha)
@@ -126,11 +134,14 @@ class Upscaler:
         method = self.spec.optical_flow
         return compensated(window, method, unit) if method and window.shape[-1] == self.spec.frames else window
 
-    def _chroma(self, plane, luma_columns, bits, left_sited):
-        columns = max(1, round(luma_columns / plane.shape[1]))  # of luma per sample
+    def _chroma(self, frame, left_sited):
+        layout = layout_of_frame(frame)
+        columns, _ = layout.subsampling  # of luma per sample
         shift = (self.scale - 1) / 2 * (1 - 1 / columns) if left_sited else 0.0
-        high = resize(plane.astype(np.float32), self.scale, shift=(0.0, shift))
-        return from_unit(high, plane.dtype, 1, 2**bits - 1)
+        # 33 columns of chroma become 99, where the 195 columns of luma want 98.
+        height, width = layout.chroma_shape(*(length * self.scale for length in frame.luma.shape))
+        planes = (resize(p.astype(np.float32), self.scale, shift=(0.0, shift))[:height, :width] for p in frame.chroma)
+        return tuple(from_unit(high, frame.luma.dtype, 1, 2**frame.bits - 1) for high in planes)
 
     def tiles(self, low, convert=lambda crop: crop):
         """Yield ((rows, columns) of the result, (h, w, C) float32) until the result is covered.
@@ -163,7 +174,9 @@ class Upscaler:
             for left in range(0, size[1], tile[1])
         ]
         one = 4 * spec.widest * (tile[0] + 2 * spec.halo) * (tile[1] + 2 * spec.halo)
-        batch = max(1, self.function.working_set // one) if self.batches else 1
+        batch = min(len(places), max(1, self.function.working_set // one)) if self.batches else 1
+        if batch * one > self.working_set:
+            self.working_set, self.largest_tile = batch * one, tile
         for first in range(0, len(places), batch):
             chosen = places[first : first + batch]
             windows = [self._window(low, rows, columns, size, convert) for rows, columns in chosen]

@@ -31,9 +31,11 @@ __all__ = [
     "VideoInfo",
     "VideoReader",
     "VideoWriter",
+    "becomes_pictures",
     "cut",
     "frame_of_rgb",
     "info_of_frames",
+    "is_pictures",
     "is_video",
     "join",
     "open_video",
@@ -48,7 +50,7 @@ def open_video(source, rate=25, **options):
 
     rate: frames a second of pictures. options: those of `VideoReader`. Raises VideoError.
     """
-    if _is_pictures(source):
+    if is_pictures(source):
         from common.video_pictures import PictureReader
 
         return PictureReader(source, rate)
@@ -61,7 +63,7 @@ def open_writer(target, template=None, **options):
     A path without suffix is a folder. options: those of `VideoWriter`; pictures know no codec, crf and preset. Raises
     VideoError.
     """
-    if _is_pictures(target) or (_is_path(target) and not Path(target).suffix):
+    if becomes_pictures(target):
         from common.video_pictures import PictureWriter
 
         known = ("info", "scale", "overwrite", "first_number")
@@ -69,13 +71,19 @@ def open_writer(target, template=None, **options):
     return VideoWriter(target, template, **options)
 
 
-def _is_pictures(path):
+def is_pictures(path):
+    """Whether `path` is a folder of pictures, a pattern of them, or one picture, which have no times of their own."""
     from common.images import PICTURE_SUFFIXES
 
     if not _is_path(path):
         return False
     suffix = Path(path).suffix.lower()
     return is_pattern(path) or Path(path).is_dir() or (suffix in PICTURE_SUFFIXES and suffix != ".gif")
+
+
+def becomes_pictures(target):
+    """Whether what is written to `target` becomes numbered pictures, which know no codec."""
+    return is_pictures(target) or (_is_path(target) and not Path(target).suffix)
 
 
 def _is_path(source):

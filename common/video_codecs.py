@@ -11,6 +11,11 @@ OTHER_QUALITIES = {"qp", "b", "cq", "global_quality"}  # options that stand agai
 MOV_FAMILY = ("mp4", "mov", "ipod", "3gp", "3g2", "f4v", "psp")
 MATROSKA_FAMILY = ("matroska", "webm")
 
+# Containers that give back the time of each frame. Raw streams have no times, MPEG's program streams and MXF know
+# standard frame rates only.
+FILM_CONTAINERS = (*MOV_FAMILY, *MATROSKA_FAMILY, "avi", "mpegts", "flv", "asf", "nut")
+SPECIAL_CONTAINERS = ("ivf", "ogg", "gif")  # ... as these do, for encoders of their own
+
 
 @dataclass(frozen=True)
 class Encoder:
@@ -33,6 +38,7 @@ ENCODERS = {
     "h264_nvenc": Encoder(20, "p5", crf_option="cq"),
     "hevc_nvenc": Encoder(22, "p5", crf_option="cq"),
     "av1_nvenc": Encoder(26, "p5", crf_option="cq"),
+    "wmv2": Encoder(options=(("flags", "+qscale"),)),  # else it keeps to 200 kbit/s
     "ffv1": Encoder(options=(("level", "3"), ("slicecrc", "1"))),
 }
 
@@ -41,6 +47,8 @@ def default_codec(container, layout):
     """The encoder for a container (FFmpeg's name) and a PixelLayout that keeps most and that most players know."""
     if container == "webm":
         return "libsvtav1" if layout.bits > 8 else "libvpx-vp9"
+    if container == "asf":
+        return "wmv2"
     if layout.alpha and container == "mov":
         return "prores_ks"
     if container in ("matroska", "nut", "avi") and (layout.alpha or layout.bits > 12):
@@ -63,6 +71,18 @@ def find_encoder(codec):
     if encoder.type != "video":
         raise VideoError(f"{codec} does not encode video")
     return encoder
+
+
+def check_times(name, container, codec, copied=False):
+    """Raise VideoError if a container (FFmpeg's name) does not keep the time of each frame of an av.Codec.
+
+    copied: the packets come from elsewhere, so that it cannot be seen to that they are stored in the order shown.
+    """
+    by_order = ("asf", "avi") if copied else ("asf",)  # they store when a packet is decoded, not when it is shown
+    reordered = container in by_order and codec.canonical_name in ("h264", "hevc")
+    if reordered or container not in FILM_CONTAINERS + SPECIAL_CONTAINERS:
+        what = f"{container} with {codec.canonical_name}" if reordered else container
+        raise VideoError(f"{name} would lose the times of its frames, which {what} does not keep; choose .mkv")
 
 
 def supported_layout(encoder, wanted, warnings):

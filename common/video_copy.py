@@ -11,6 +11,7 @@ from common.video_codecs import MATROSKA_FAMILY, MOV_FAMILY
 from common.video_reader import clear_errors, is_cover, reason_of
 
 HELD_BYTES = 64 << 20  # of copied packets that may wait for the video to catch up
+LONGEST_REORDERING = 16  # pictures that H.264 and H.265 may decode before they are shown
 LARGEST_JITTER = 1  # seconds; times that fall by more belong to another recording, and go on behind the last
 TEXT_SUBTITLES = ("subrip", "ass", "webvtt", "text", "mov_text")
 # What a container writes itself, or what described the old picture.
@@ -62,7 +63,7 @@ class StreamCopier:
             copy = self.container.add_stream_from_template(stream, opaque=True)
             if stream.type == "video" and stream.average_rate:
                 copy.codec_context.framerate = stream.average_rate
-            return _Unchanged(copy)
+            return _Unchanged(copy, reordered=stream.type == "video" and not is_cover(stream))
         if stream.type == "subtitle" and codec_name(stream) in TEXT_SUBTITLES and self._format in TEXT_CODECS:
             route = _AsOtherText(self.container, stream, TEXT_CODECS[self._format])
         elif stream.type == "audio" and _can_be_heard(stream) and self._format in SOUND_CODECS:
@@ -145,29 +146,50 @@ def refusals():
 
 
 class _Unchanged:
-    """Packets go from one container to another as they are."""
+    """Packets go from one container to another as they are.
 
-    def __init__(self, stream):
+    reordered: packets may come in another order than they are shown, so that the first ones wait for a decoding time.
+    """
+
+    def __init__(self, stream, reordered=False):
         self.stream = stream
-        self._last = None
+        self._reordered, self._waiting, self._last = reordered, [], None
 
     def packets(self, packet, offset):
         shift = round(offset / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts - shift
+        packet.dts = None if packet.dts is None else packet.dts - shift
+        packet.stream = self.stream
+        self._waiting.append(packet)
+        untimed = self._reordered and self._last is None and packet.dts is None
+        return [] if untimed and len(self._waiting) <= LONGEST_REORDERING else self.rest()
+
+    def rest(self):
+        waiting, self._waiting = self._waiting, []
+        if len(waiting) > 1:
+            _add_decoding_times(waiting)
+        return [self._in_order(packet) for packet in waiting]
+
+    def _in_order(self, packet):
+        """Containers want decoding times that never fall; damaged and concatenated sources do not always have them."""
         decode = packet.dts if packet.dts is not None else packet.pts
         if decode is None:
-            decode = shift if self._last is None else self._last + 1 + shift
-        decode -= shift
-        # Containers want decoding times that never fall; damaged and concatenated sources do not always have them.
+            decode = 0 if self._last is None else self._last + 1
         if self._last is not None and decode < self._last:
             jumps_back = (self._last - decode) * packet.time_base > LARGEST_JITTER
             decode = self._last + ((packet.duration or 1) if jumps_back else 0)
-        packet.pts = decode if packet.pts is None else max(packet.pts - shift, decode)
+        packet.pts = decode if packet.pts is None else max(packet.pts, decode)
         packet.dts = self._last = decode
-        packet.stream = self.stream
-        return [packet]
+        return packet
 
-    def rest(self):
-        return []
+
+def _add_decoding_times(packets):
+    """Matroska stores none, and FFmpeg works them out only behind the first packets of reordered video."""
+    last = packets[-1]
+    if last.dts is None:
+        last.dts = min((packet.pts for packet in packets if packet.pts is not None), default=0)
+    for earlier, later in zip(packets[-2::-1], packets[:0:-1], strict=True):
+        earlier.dts = later.dts - (earlier.duration or 1)
 
 
 class _AsOtherText:

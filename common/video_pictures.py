@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.images import Picture, PictureError, find_pictures, read_picture, write_picture
+from common.images import PICTURE_SUFFIXES, Picture, PictureError, find_pictures, read_picture, write_picture
 from common.video_frames import (
     RGB_BITS,
     RGB_MATRIX,
@@ -21,10 +21,9 @@ from common.video_frames import (
     rgb_of_frame,
 )
 from common.video_info import VideoInfo
-from common.video_reader import clear_errors
+from common.video_reader import NUMBER, clear_errors, is_pattern
 
 NUMBERED = "%05d.png"
-_NUMBER = re.compile(r"%(0\d+)?d")
 # Pictures are sRGB, whose primaries are those of BT.709.
 SRGB = {"primaries": 1, "transfer": 13, "color_space": 1, "color_range": 2}
 
@@ -87,7 +86,7 @@ class PictureReader:
         """Nothing stays open between two pictures."""
 
     def _find(self):
-        if "%" in self.path.name:
+        if is_pattern(self.path):
             pictures = self._matching()
         elif self.path.is_dir():
             pictures = sorted(find_pictures(self.path), key=_natural_order)
@@ -158,9 +157,10 @@ class PictureWriter:
 
     def __init__(self, target, template=None, *, info=None, scale=1, first_number=1, overwrite=False):
         path = Path(target)
-        self.path = path if "%" in path.name else path / NUMBERED
-        if not _NUMBER.search(self.path.name):
-            raise VideoError(f"{target} is not a pattern such as frames/{NUMBERED}")
+        if path.suffix.lower() in PICTURE_SUFFIXES and not is_pattern(path) and not path.is_dir():
+            pattern = path.with_stem(f"{path.stem}_%05d")
+            raise VideoError(f"{target} is the name of one picture, and the frames need many; {pattern} numbers them")
+        self.path = path if is_pattern(path) else path / NUMBERED
         self.name = str(target)
         self.info = info or template.info
         self.width, self.height = round(self.info.width * scale), round(self.info.height * scale)
@@ -187,12 +187,13 @@ class PictureWriter:
         """Write one `Frame` as the next picture. Raises VideoError if its size is wrong or the disk is full."""
         if frame.luma.shape != (self.height, self.width):
             raise VideoError(f"{self.name} takes frames of {self.width}x{self.height}, not {frame.luma.shape[::-1]}")
+        temporary = self._temporary
         try:
-            warnings = write_picture(self._temporary / (self.path.name % self._number), self._picture(frame))
+            warnings = write_picture(temporary / _numbered(self.path.name, self._number), self._picture(frame))
         except BaseException as error:
             self.abort()
             if isinstance(error, PictureError):
-                raise VideoError(str(error)) from error
+                raise VideoError(str(error).replace(f"{temporary}", f"{self.path.parent}")) from error
             raise
         self.warnings += [warning for warning in warnings if warning not in self.warnings]
         self._steps |= set() if self._last is None else {frame.time - self._last}
@@ -252,13 +253,36 @@ class PictureWriter:
 def numbered_files(pattern):
     """{number: Path} of the files that a pattern such as "frames/%05d.png" stands for."""
     pattern = Path(pattern)
-    before, _, after = _NUMBER.sub("\0", pattern.name.replace("%%", "%"), count=1).partition("\0")
-    if not _NUMBER.search(pattern.name):
+    if not NUMBER.search(pattern.name):
         raise VideoError(f"{pattern} has no number such as %05d in its name")
+    before, _, after = _parts(pattern.name)
     name = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
     files = pattern.parent.iterdir() if pattern.parent.is_dir() else ()
     matches = ((name.fullmatch(path.name), path) for path in files)
-    return {int(match[1]): path for match, path in matches if match and path.name == pattern.name % int(match[1])}
+    return {int(match[1]): path for match, path in matches if match and path.name == _numbered(pattern.name, match[1])}
+
+
+def pattern_of(pictures):
+    """The pattern of several paths that differ in one number only, or None."""
+    names = [re.fullmatch(r"(.*?)(\d+)(\D*)", path.name) for path in pictures]
+    if len(names) < 2 or not all(names) or len({(name[1], name[3]) for name in names}) > 1:
+        return None
+    before, digits, after = names[0].groups()
+    same_length = len({len(name[2]) for name in names}) == 1
+    number = f"%0{len(digits)}d" if same_length and len(digits) > 1 else "%d"
+    return pictures[0].with_name(before.replace("%", "%%") + number + after.replace("%", "%%"))
+
+
+def _numbered(pattern, number):
+    """The file name that a pattern stands for with a number."""
+    before, digits, after = _parts(pattern)
+    return f"{before}{int(number):{digits or ''}d}{after}"
+
+
+def _parts(pattern):
+    """("frame", "05", ".png") of "frame%05d.png"; %% is a percent sign, as is % before anything else."""
+    before, digits, after = NUMBER.split(pattern, maxsplit=1)
+    return before.replace("%%", "%"), digits, after.replace("%%", "%")
 
 
 def _natural_order(path):

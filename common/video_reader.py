@@ -23,13 +23,15 @@ VIDEO_SUFFIXES = {
     *(".wmv", ".asf", ".ogv", ".ogg", ".3gp", ".3g2", ".mxf", ".nut", ".y4m", ".ivf", ".h264", ".264", ".hevc"),
     *(".h265", ".265", ".m2v", ".dv", ".f4v", ".rm", ".rmvb", ".divx", ".mjpeg", ".mjpg"),
 }
+NUMBER = re.compile(r"(?<!%)%(0\d+)?d")  # in the name of numbered pictures; %20d is what a browser makes of " d"
 MAX_READ_ERRORS = 8  # in a row, before the rest of a file is given up
 TIMED_CONTAINERS = ("matroska", "webm", "mov", "mp4", "flv", "asf", "avi")  # their stated duration can be trusted
 
 
 def is_pattern(source):
     """Whether `source` stands for numbered pictures, as "frames/%05d.png" does, and is not itself a file."""
-    return bool(re.search(r"%0?\d*d", Path(source).name)) and not Path(source).exists()
+    path = Path(source)
+    return bool(NUMBER.search(path.name)) and path.suffix.lower() not in VIDEO_SUFFIXES and not path.exists()
 
 
 def is_video(source):

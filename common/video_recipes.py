@@ -108,7 +108,8 @@ def _cut_anew(source, target, start, end, overwrite, progress, encoder):
 
 def _cut_at_key_frame(source, target, start, end, overwrite, progress):
     from common.files import written_whole
-    from common.video_copy import StreamCopier, chapters_until, copy_tags, kept_tags, shifted_chapters
+    from common.video_codecs import check_times
+    from common.video_copy import StreamCopier, chapters_until, codec_name, copy_tags, kept_tags, shifted_chapters
     from common.video_reader import clear_errors, has_index, main_video, open_container, read_packets, source_name
     from common.video_writer import check_target, is_file, open_output
 
@@ -130,10 +131,15 @@ def _cut_at_key_frame(source, target, start, end, overwrite, progress):
             raise VideoError(f"{name} ends before {float(start):g} seconds")
         offset = first.pts * first.time_base
         with open_output(temporary, target_name) as output:
+            if Path(str(source)).suffix.lower() != Path(str(target)).suffix.lower():
+                check_times(target_name, output.format.name, video.codec_context.codec, copied=True)
             copier = StreamCopier(output, target_name, offset, warnings)
             for stream in container.streams:
                 cover = covers.get(stream.index)
                 copy = copier.add(stream, None if cover is None else bytes(cover))
+                if copy is None and stream is video:
+                    held = f"{output.format.name} cannot hold {codec_name(video)} video"
+                    raise VideoError(f"{held}; choose another container, or --exact, which encodes it anew")
                 if copy is not None:
                     copy_tags(copy, stream.metadata, encoded=False)
                     copy.disposition = stream.disposition
@@ -146,6 +152,7 @@ def _cut_at_key_frame(source, target, start, end, overwrite, progress):
             for packet in _counted(packets, progress, None):
                 copier.accept(packet)
                 copier.release()
+            copier.finish()
     return offset - begin, warnings
 
 
@@ -165,6 +172,7 @@ def _covers(container, packets):
 
 def _piece(packets, video, start, end):
     """Packets from the last key frame of `video` not later than `start`, which comes first, up to `end`."""
+    from common.video_copy import LONGEST_REORDERING
     from common.video_reader import packet_time
 
     packets = _from_key_frame(packets, video, start)
@@ -176,8 +184,9 @@ def _piece(packets, video, start, end):
         if end is None:
             yield packet
         elif is_video and not finished:
-            decode = time if packet.dts is None else packet.dts * packet.time_base
-            finished = decode >= end
+            # Without a decoding time, as at the beginning of Matroska, one picture shown late tells nothing.
+            untimed = packet.dts is None
+            finished = len(later) > LONGEST_REORDERING if untimed else packet.dts * packet.time_base >= end
             if time < end:
                 yield from later
                 later = []
@@ -231,9 +240,12 @@ def _beginning(held, video, key_time):
 
 def main(arguments=None):
     """Run one recipe; returns the exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    from common.cli import terminable
+
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        with terminable():
+            options.run(options)
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         return 130
@@ -272,7 +284,7 @@ def _parser():
     command.add_argument(
         "--exact", action="store_true", help="begin exactly at the start by encoding anew, not at the key frame before"
     )
-    command.set_defaults(run=_run_cut)
+    command.set_defaults(run=_run_cut, wrong_usage=command.error)
 
     command = commands.add_parser("split", parents=[writing], help="write the frames of a video as numbered pictures")
     command.add_argument("input", help="video, or - for standard input")
@@ -322,9 +334,9 @@ def _rate(text):
 def _run_cut(options):
     encoder = {"codec": options.codec, "crf": options.crf, "preset": options.preset}
     if not options.exact and any(value is not None for value in encoder.values()):
-        raise VideoError("a piece is encoded, by a codec of choice, only with --exact")
+        options.wrong_usage("a piece is encoded, by a codec of choice, only with --exact")
     if options.duration is not None and options.duration <= 0:
-        raise VideoError("the duration of a piece is more than 0 seconds")
+        options.wrong_usage("the duration of a piece is more than 0 seconds")
     with _bar(options, "packets" if not options.exact else "frames") as progress:
         times = {"start": options.start, "duration": options.duration, "exact": options.exact}
         begin, warnings = cut(

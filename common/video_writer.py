@@ -16,8 +16,10 @@ import numpy as np
 
 from common.files import temporary_beside
 from common.video_codecs import (
+    FILM_CONTAINERS,
     MOV_FAMILY,
     SHORT_NAMES,
+    check_times,
     default_codec,
     encoder_options,
     find_encoder,
@@ -94,6 +96,7 @@ class VideoWriter:
         self.height = height or round(self.info.height * scale)
         self._offset = Fraction(time_offset)
         self._container = self._copier = self._last_ticks = self._first_time = None
+        self._first_decoding = self._end_ticks = None
         self._rounded_times, self._refusal = False, None
         self._begin(target, template, overwrite)
         with self._leaving_nothing_behind():
@@ -126,6 +129,7 @@ class VideoWriter:
             av_frame = av_frame_of(self._fitted(frame))
             av_frame.pts, av_frame.time_base = self._ticks(frame), self._time_base
             av_frame.duration = round(frame.duration * frame.time_base / self._time_base)
+            self._end_ticks = av_frame.pts + av_frame.duration
             self._store(self._stream.encode(av_frame))
             self.frames_written += 1
 
@@ -136,7 +140,7 @@ class VideoWriter:
         with self._leaving_nothing_behind():
             if not self.frames_written:
                 raise VideoError(f"{self.name} was not written, because there was no frame to write")
-            self._store(self._with_decoding_times(self._stream.encode(None)))
+            self._store(self._reaching_the_end(self._with_decoding_times(self._stream.encode(None))))
             if self._packets_encoded < self.frames_written:
                 missing = self.frames_written - self._packets_encoded
                 raise VideoError(f"{self.name} was not written, because the encoder lost {missing} frames")
@@ -160,7 +164,8 @@ class VideoWriter:
             with suppress(Exception):
                 container.close()
         if self._temporary is not None:
-            self._temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # which would hide why it was given up
+                self._temporary.unlink(missing_ok=True)
 
     @contextmanager
     def _leaving_nothing_behind(self):
@@ -196,8 +201,11 @@ class VideoWriter:
         wanted = self.info.layout if pixel_format is None else layout_of(pixel_format)
         if wanted is None:
             raise VideoError(f"{pixel_format} is not a planar YUV or grey pixel format, such as yuv420p10le")
+        codec = codec and codec.lower()
         self._codec = SHORT_NAMES.get(codec, codec) or default_codec(self._format, wanted)
-        self.layout = supported_layout(find_encoder(self._codec), wanted, self.warnings)
+        encoder = find_encoder(self._codec)
+        check_times(self.name, self._format, encoder)
+        self.layout = supported_layout(encoder, wanted, self.warnings)
         self._to_full = self.info.full_range if full_range is None else full_range
         self._padding = needed_padding(self._codec, self.layout, self.height, self.width)
         if any(self._padding):
@@ -313,12 +321,23 @@ class VideoWriter:
     def _with_decoding_times(self, packets):
         """x265 leaves them uninitialised where it never had more frames than it delays."""
         if self._codec == "libx265" and self.frames_written <= 4 and not self._packets_encoded:
-            first = min((packet.pts for packet in packets), default=0)
-            for number, packet in enumerate(packets):
-                packet.dts = first - len(packets) + number
+            times = sorted(packet.pts for packet in packets)
+            for packet, time in zip(packets, times, strict=True):
+                packet.dts = time - (times[-1] - times[0])
+        return packets
+
+    def _reaching_the_end(self, packets):
+        """MP4 adds durations up as packets are decoded, and the last of them need not be the picture shown last."""
+        if packets and self._format in MOV_FAMILY:
+            first = packets[0].dts if self._first_decoding is None else self._first_decoding
+            length = self._end_ticks - round(self._first_time / self._time_base)
+            missing, shown = length - (packets[-1].dts - first), self._end_ticks - packets[-1].pts
+            packets[-1].duration = max(1, min(missing, shown))  # more than it is shown would make the film longer
         return packets
 
     def _store(self, packets):
+        if packets and self._first_decoding is None:
+            self._first_decoding = packets[0].dts
         with self._copier.lock:
             for packet in packets:
                 self._packets_encoded += 1
@@ -425,6 +444,16 @@ def open_output(target, name):
         known = "choose .mkv, .mp4, .mov, .webm, .avi or .ts"
         raise VideoError(f"{name} has a suffix that stands for no video container; {known}") from error
     return av.open(str(target), "w", container_options=MUXER_OPTIONS.get(container_format, {}))
+
+
+def holds_films(suffix):
+    """Whether a suffix such as ".mp4" stands for a container in which any film keeps its times."""
+    import av
+
+    try:
+        return av.open(f"film{suffix}", "w").format.name in FILM_CONTAINERS  # makes no file yet
+    except ValueError:
+        return False
 
 
 def check_target(target, source, overwrite):

@@ -48,6 +48,7 @@ def make_clip(
     pixel_format="yuv420p",
     codec="libx264",
     options=None,
+    further_video=(),
     audio=(),
     subtitles=(),
     attachments=(),
@@ -63,9 +64,9 @@ def make_clip(
 ):
     """Write a clip and return its planes, one list per frame.
 
-    times: timestamps in `time_base`. audio: [(codec, seconds, tags)]. subtitles: [(codec, tags)], a line every 100 ms.
-    attachments: [(name, MIME type, bytes)]. colour: (primaries, transfer, matrix, range) of H.273. rotation: degrees.
-    cover: (name, MIME type, bytes), in Matroska.
+    times: timestamps in `time_base`. further_video: [options], a stream of the same pictures for each. audio: [(codec,
+    seconds, tags)]. subtitles: [(codec, tags)], a line every 100 ms. attachments: [(name, MIME type, bytes)]. colour:
+    (primaries, transfer, matrix, range) of H.273. rotation: degrees. cover: (name, MIME type, bytes), in Matroska.
     """
     times = list(times)
     made = [planes(i, pixel_format, width, height) for i in range(len(times))]
@@ -75,7 +76,9 @@ def make_clip(
             output.set_chapters(list(chapters))
         options = LOSSLESS.get(codec, {}) if options is None else options
         stream = output.add_stream(codec, rate=25, options=dict(options))
-        _set_up(stream, time_base, width, height, pixel_format, colour, aspect)
+        videos = [stream, *(output.add_stream(codec, rate=25, options=dict(further)) for further in further_video)]
+        for video in videos:
+            _set_up(video, time_base, width, height, pixel_format, colour, aspect)
         stream.metadata.update(video_tags or {})
         if rotation is not None:
             stream.set_display_rotation(rotation, hflip=flip)
@@ -84,7 +87,8 @@ def make_clip(
         for name, mime_type, data in [*attachments, *([cover] if cover else [])]:
             output.add_attachment(name, mime_type, data)
         output.start_encoding()
-        packets = _encoded(stream, made, times, durations, time_base, pixel_format, width, height)
+        pictures = made, times, durations, time_base, pixel_format, width, height
+        packets = [packet for video in videos for packet in _encoded(video, *pictures)]
         packets += [packet for tone in tones for packet in tone]
         packets += [packet for text in texts for packet in _lines(text, times[-1] * time_base if times else 0)]
         for packet in sorted(packets, key=_due):

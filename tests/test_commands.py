@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ TEST_REPORT = {"model", "scale", "framework", "precision", "weights", "dataset",
 TRAINING_REPORT = {"steps", "seconds", "samples_per_second", "loss", "validation", "weights"}
 PICTURE_REPORT = {
     "model", "scale", "framework", "device", "precision", "input", "output", "frames_in", "frames_out", "seconds",
-    "fps", "stage_seconds", "peak_rss_mb", "warnings",
+    "fps", "stage_seconds", "tile", "working_set_mb", "peak_rss_mb", "warnings",
 }  # fmt: skip
 
 
@@ -329,6 +330,14 @@ def test_report_of_a_picture(picture, weights, call, tmp_path):
     assert Path(report["output"]).is_file()
     assert report["device"] in ("cpu", "cuda")
     assert report["peak_rss_mb"] > 10
+    assert report["working_set_mb"] > 0 and len(report["tile"]) == 2
+
+
+def test_the_working_set_is_printed(picture, weights, call, tmp_path):
+    line = [picture, "--weights", weights["espcn", 3], "--output", tmp_path / "out.png", "--overwrite"]
+    said = call(super_resolve, *line).out[-2]
+    assert re.fullmatch(r"espcn x3 by torch on \w+ in fp32, in tiles of up to .* MB of feature maps\.", said)
+    assert call(super_resolve, *line, "--quiet").out == [str(tmp_path / "out.png")]
 
 
 def test_what_a_format_cannot_hold_is_warned_of(picture, weights, call, tmp_path):
@@ -433,6 +442,13 @@ def test_the_input_given_twice_is_wrong_usage(call, picture, weights):
     answer = call(super_resolve, picture, "--input", picture, "--weights", weights)
     assert answer.code == cli.USAGE
     assert "given twice" in answer.err[-1]
+
+
+@pytest.mark.parametrize("line", [[""], ["--input", ""], ["in.png", "--output", ""]], ids=str)
+def test_an_empty_path_is_wrong_usage(line, call):
+    answer = call(super_resolve, *line)
+    assert answer.code == cli.USAGE
+    assert "the path is empty" in answer.err[-1]
 
 
 def test_a_report_that_cannot_be_written_is_noticed_before_the_work(call, picture, weights, tmp_path):

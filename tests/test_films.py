@@ -3,19 +3,22 @@
 import json
 import subprocess
 import sys
+import time
+from fractions import Fraction
 
 import numpy as np
 import pytest
-from clips import make_clip, packets_of
+from clips import make_clip, packets_of, planes
 
 import super_resolve
 from common.films import FilmJob
-from common.images import Picture, write_picture
+from common.images import Picture, read_picture, write_picture
 from common.networks import network
 from common.resize import resize
 from common.stages import Behind, ahead
 from common.upscaler import Upscaler
 from common.video import Frame, VideoError, open_video
+from common.video_frames import layout_of_frame
 from common.weights import Weights, initial_tensors, load_weights, save_weights
 
 
@@ -130,6 +133,52 @@ def test_pictures_in_pictures_out(run, tmp_path):
     assert frames[0].luma.shape == (192, 256)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "codec", "pixel_format"),
+    [
+        (".h264", "libx264", "yuv420p"),
+        (".264", "libx264", "yuv420p"),
+        (".hevc", "libx265", "yuv420p"),
+        (".h265", "libx265", "yuv420p"),
+        (".m2v", "mpeg2video", "yuv420p"),
+        (".mjpeg", "mjpeg", "yuvj420p"),
+        (".mpg", "mpeg2video", "yuv420p"),
+        (".ivf", "libvpx-vp9", "yuv420p"),
+        (".y4m", "wrapped_avframe", "yuv420p"),
+        (".gif", "gif", "gray"),
+        (".apng", "apng", "gray"),
+    ],
+)
+def test_what_can_only_be_read_becomes_matroska(run, tmp_path, suffix, codec, pixel_format):
+    source, options = tmp_path / f"film{suffix}", {} if codec == "libx265" else None
+    make_clip(source, range(4), time_base=Fraction(1, 25), codec=codec, pixel_format=pixel_format, options=options)
+    code, out, error = run(source)
+    assert code == 0, error
+    assert out.splitlines()[-1] == str(tmp_path / "film_espcn_x2.mkv")
+    assert [frame.luma.shape for frame in frames_of(tmp_path / "film_espcn_x2.mkv")] == [(96, 128)] * 4
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p", "yuv411p", "yuv410p", "yuv440p"])
+@pytest.mark.parametrize(("width", "height"), [(65, 47), (5, 3), (2, 1), (1, 1)])
+@pytest.mark.parametrize("scale", [2, 3])
+def test_chroma_of_odd_sizes_goes_with_the_luma(pixel_format, width, height, scale):
+    spec = network("espcn", scale=scale, widths=(4, 4))
+    upscaler = Upscaler(Weights("espcn", spec, initial_tensors(spec, 0)), "torch")
+    luma, *chroma = planes(0, pixel_format, width, height)
+    larger = upscaler.frame([Frame(luma, tuple(chroma))])
+    before, after = layout_of_frame(Frame(luma, tuple(chroma))), layout_of_frame(larger)
+    assert larger.luma.shape == (height * scale, width * scale)
+    assert before == after
+
+
+def test_a_film_of_odd_size_becomes_pictures(run, tmp_path):
+    source = tmp_path / "odd.mkv"
+    make_clip(source, range(0, 80, 40), width=65, height=47, codec="ffv1")
+    code, _, error = run(source, "--output", tmp_path / "frames" / "%05d.png", "--compare", tmp_path / "page.html")
+    assert code == 0, error
+    assert [read_picture(path).pixels.shape for path in (tmp_path / "frames").iterdir()] == [(94, 130, 3)] * 2
+
+
 def test_a_pipe_carries_matroska(weights, tmp_path):
     source, target = tmp_path / "in.mkv", tmp_path / "piped.mkv"
     make_clip(source, range(0, 160, 40), audio=[("aac", 0.2, {})])
@@ -143,6 +192,88 @@ def test_options_of_video_are_wrong_usage_for_a_picture(run, tmp_path):
     write_picture(tmp_path / "still.png", Picture(np.zeros((20, 20, 1), np.uint8)))
     code, _, err = run(tmp_path / "still.png", "--codec", "h265", "--crf", 20)
     assert (code, err) == (2, "Error: --codec and --crf are for video, which this is not.\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (["in.mkv", "--rate", "10"], "--rate is for numbered pictures; in.mkv has times of its own."),
+        (["in.mkv", "--rate", "10", "--output", "%03d.png"], "--rate is for numbered pictures"),
+        (["--model", "vespcn", "--rate", "10"], "--rate is for numbered pictures; the embedded film has times"),
+        (["in.mkv", "--output", "%03d.png", "--crf", "20"], "--crf is for video, and %03d.png holds pictures."),
+        (["in.mkv", "--output", "out", "--codec", "vp9", "--preset", "slow"], "--codec and --preset are for video"),
+    ],
+)
+def test_options_that_would_be_ignored_are_wrong_usage(weights, tmp_path, monkeypatch, capsys, line, reason):
+    monkeypatch.chdir(tmp_path)
+    make_clip("in.mkv", [0, 40])
+    line = line if "--model" in line else [*line, "--weights", str(weights)]
+    assert super_resolve.main(["--scale", "2", *line]) == 2
+    assert capsys.readouterr().err.startswith(f"Error: {reason}")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_the_codec_may_be_written_in_capitals(run, tmp_path):
+    make_clip(tmp_path / "in.mkv", [0, 40])
+    code, _, error = run(tmp_path / "in.mkv", "--output", tmp_path / "out.mkv", "--codec", "FFV1")
+    assert code == 0, error
+    with open_video(tmp_path / "out.mkv") as reader:
+        assert reader.info.codec == "ffv1"
+
+
+def test_one_picture_is_no_place_for_a_film(run, tmp_path):
+    make_clip(tmp_path / "in.mkv", [0, 40])
+    code, _, error = run(tmp_path / "in.mkv", "--output", tmp_path / "single.png")
+    assert (code, len(error.splitlines())) == (1, 1)
+    assert str(tmp_path / "single_%05d.png") in error
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+@pytest.mark.parametrize("name", ["My%20dog.mkv", "100%dB.mkv", "%d.mkv", "%5d.mkv"])
+def test_a_percent_sign_in_the_name_of_a_film(run, tmp_path, name):
+    make_clip(tmp_path / name, [0, 40])
+    code, out, error = run(tmp_path / name)
+    assert code == 0, error
+    assert out.splitlines()[-1] == str(tmp_path / name.replace(".mkv", "_espcn_x2.mkv"))
+    assert len(frames_of(out.splitlines()[-1])) == 2
+
+
+def test_a_folder_of_numbered_pictures_is_no_film_and_that_is_said(tmp_path, capsys):
+    for number in (8, 9, 10):
+        write_picture(tmp_path / "in" / f"frame{number}.png", Picture(np.full((20, 24, 1), number, np.uint8)))
+    line = [str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--scale", "2", "--quiet", "--overwrite"]
+    assert super_resolve.main([*line, "--model", "vespcn"]) == 0
+    assert str(tmp_path / "in" / "frame%d.png") in capsys.readouterr().err
+    assert super_resolve.main([*line, "--model", "espcn"]) == 0
+    assert capsys.readouterr().err == ""
+    (tmp_path / "in" / "frame9.png").rename(tmp_path / "in" / "other.png")
+    assert super_resolve.main([*line, "--model", "vespcn"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_the_demonstration_leaves_the_stream_to_the_film(tmp_path):
+    command = [sys.executable, super_resolve.__file__, "--model", "espcn", "--scale", "2", "--output", "-"]
+    done = subprocess.run(command, capture_output=True, check=True, cwd=tmp_path)
+    assert done.stdout[:4] == b"\x1a\x45\xdf\xa3"  # how Matroska begins
+    assert b"embedded film" not in done.stdout
+    assert done.stderr.count(b" dB") == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_polite_request_to_end_leaves_no_file(weights, tmp_path):
+    source, target = tmp_path / "in.mkv", tmp_path / "out" / "out.mkv"
+    make_clip(source, range(0, 8000, 40), width=160, height=120)
+    target.parent.mkdir()
+    line = [source, "--output", target, "--scale", "2", "--weights", weights, "--preset", "veryslow"]
+    process = subprocess.Popen([sys.executable, super_resolve.__file__, *line], stderr=subprocess.PIPE)
+    while not list(target.parent.iterdir()):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.terminate()
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.splitlines()[-1] == b"Interrupted."
+    assert list(target.parent.iterdir()) == []
 
 
 def test_an_existing_film_is_refused_and_the_input_never_written(run, tmp_path):

@@ -24,8 +24,10 @@ from common.video import (
     VideoError,
     VideoReader,
     VideoWriter,
+    cut,
     frame_of_rgb,
     info_of_frames,
+    is_pictures,
     is_video,
     open_video,
     open_writer,
@@ -291,6 +293,26 @@ def test_variable_rate_gaps_and_start_offset_survive(tmp_path, suffix, offset):
         assert [frame.duration for frame in back] == VARIABLE_DURATIONS
     else:
         assert again.info.duration == Fraction(sum(VARIABLE_DURATIONS) + 0, 1000)
+
+
+@pytest.mark.parametrize("codec", ["h264", "h265", "av1"])
+@pytest.mark.parametrize("number", [1, 3, 9])
+def test_the_last_picture_of_an_mp4_is_shown_as_long_as_it_was(tmp_path, codec, number):
+    times, durations = range(0, 40 * number, 40), [40] * (number - 1) + [3000]
+    clips.make_clip(tmp_path / "in.mkv", times, durations=durations)
+    _, _, writer = copy(tmp_path / "in.mkv", tmp_path / "out.mp4", codec=codec)
+    back, again = read(tmp_path / "out.mp4")
+    assert again.info.duration == Fraction(sum(durations), 1000) and writer.warnings == again.warnings == []
+    assert [frame.time * 1000 for frame in back] == list(times)
+
+
+@pytest.mark.parametrize("suffix", [".wmv", ".asf"])
+def test_asf_keeps_times_and_quality(tmp_path, suffix):
+    clips.make_clip(tmp_path / "in.mkv", VARIABLE, durations=VARIABLE_DURATIONS)
+    frames, _, writer = copy(tmp_path / "in.mkv", tmp_path / f"out{suffix}")
+    back, again = read(tmp_path / f"out{suffix}")
+    assert [frame.time * 1000 for frame in back] == VARIABLE and writer.warnings == [] and again.info.codec == "wmv2"
+    assert all(np.abs(a.luma.astype(int) - b.luma).mean() < 2 for a, b in zip(frames, back, strict=True))
 
 
 def test_time_bases_finer_than_milliseconds_are_exact_in_mp4_and_said_in_matroska(tmp_path):
@@ -715,6 +737,13 @@ def test_a_full_disk_ends_in_one_sentence(tmp_path, target):
         ("out.mkv", {"preset": "nonsense"}, "libx264 refuses"),
         ("out.mkv", {"pixel_format": "rgb24"}, "not a planar YUV"),
         ("nowhere\0.mkv", {}, "null"),
+        ("out.mpg", {}, "choose .mkv"),
+        ("out.vob", {"codec": "mpeg2video"}, "choose .mkv"),
+        ("out.mxf", {}, "choose .mkv"),
+        ("out.h264", {}, "choose .mkv"),
+        ("out.265", {"codec": "h265"}, "choose .mkv"),
+        ("out.y4m", {}, "choose .mkv"),
+        ("out.wmv", {"codec": "h264"}, "choose .mkv"),
     ],
 )
 def test_bad_outputs_are_refused_before_any_work(tmp_path, target, options, reason):
@@ -862,6 +891,34 @@ def test_earlier_pictures_are_replaced_only_on_demand(tmp_path):
         copy(tmp_path / "out", tmp_path / "out", overwrite=True)
 
 
+@pytest.mark.parametrize("target", ["single.png", "pictures.TIF", "My%20dog.jpg"])
+def test_one_picture_is_no_place_for_many(tmp_path, target, capsys):
+    clips.make_clip(tmp_path / "in.mkv", [0, 40])
+    assert main(["split", str(tmp_path / "in.mkv"), str(tmp_path / target)]) == 1
+    errors, path = capsys.readouterr().err.splitlines(), tmp_path / target
+    assert len(errors) == 1 and str(path.with_stem(f"{path.stem}_%05d")) in errors[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_percent_signs_in_the_names_of_pictures(tmp_path):
+    clips.make_clip(tmp_path / "in.mkv", [0, 40])
+    for target, first in (("100%", "100%/00001.png"), ("a%20b%03d.png", "a%20b001.png"), ("%%d%d.png", "%d1.png")):
+        copy(tmp_path / "in.mkv", tmp_path / "out" / target)
+        assert (tmp_path / "out" / first).exists() and len(read(tmp_path / "out" / target)[0]) == 2
+        with pytest.raises(VideoError, match="has pictures already"):
+            copy(tmp_path / "in.mkv", tmp_path / "out" / target)
+
+
+def test_no_sentence_names_what_is_temporary(tmp_path):
+    clips.make_clip(tmp_path / "in.mkv", [0, 40])
+    (tmp_path / "file").write_text("no folder")
+    for target in ("out/%d.xyz", "file/out.mkv", "file/deeper/out.mkv"):
+        with pytest.raises(VideoError) as caught:
+            copy(tmp_path / "in.mkv", tmp_path / target)
+        assert ".part" not in sentence(caught)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "in.mkv"]
+
+
 def test_videos_are_told_from_pictures(tmp_path):
     clips.make_clip(tmp_path / "in.mkv", [0, 40])
     (tmp_path / "in.mkv").rename(tmp_path / "video.unknown")
@@ -879,6 +936,7 @@ def test_videos_are_told_from_pictures(tmp_path):
         "still.gif": False,
     }
     assert {name: is_video(tmp_path / name) for name in expected} == expected
+    assert not is_video("frames/%20d.png") and not is_pictures("missing%05d.mp4") and is_pictures("frames/%d.png")
     assert is_video("-") and is_video("frames/%05d.png") and is_video("missing.mp4") and not is_video(tmp_path)
 
 
@@ -921,6 +979,62 @@ def test_cut_works_in_other_containers_and_from_the_beginning(tmp_path, long_cli
     assert 25 <= len(frames) <= 35 and same_planes(frames[-1], made[-1])
     assert main(["cut", str(tmp_path / f"in{suffix}"), str(tmp_path / f"all{suffix}"), "--quiet"]) == 0
     assert len(read(tmp_path / f"all{suffix}")[0]) == 50
+
+
+@pytest.fixture
+def reordered_clip(tmp_path):
+    """As most films are: H.264 with pictures that refer to later ones, in Matroska, with a key frame every 400 ms."""
+    path = tmp_path / "reordered.mkv"
+    clips.make_clip(path, range(0, 2000, 40), options={"g": "10", "sc_threshold": "0", "bf": "2", "crf": "23"})
+    with av.open(path) as container:
+        assert [p.dts for p in container.demux(video=0) if p.size][:3] == [None, None, 0]
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+@pytest.mark.parametrize("start, duration, first, number", [(0, None, 0, 50), (0.9, 0.4, 20, 13), (0, 0.12, 0, 3)])
+def test_cut_keeps_pictures_that_are_stored_out_of_order(
+    tmp_path, reordered_clip, suffix, start, duration, first, number
+):
+    target = tmp_path / f"piece{suffix}"
+    begin, warnings = cut(reordered_clip, target, start, duration)
+    frames, _ = read(target)
+    assert begin == Fraction(first, 25) and warnings == []
+    assert [frame.time for frame in frames][:number] == [Fraction(i, 25) for i in range(number)]
+    assert number <= len(frames) <= number + 1  # one after the end may be needed by those before it
+    shown = {frame.time: frame for frame in read(reordered_clip)[0]}
+    assert all(same_planes(frame, arrays(shown[frame.time + begin])) for frame in frames)
+
+
+@pytest.mark.parametrize(
+    "suffix, reason", [(".webm", "webm cannot hold h264 video"), (".wmv", "choose .mkv"), (".avi", "choose .mkv")]
+)
+def test_cut_needs_a_container_for_the_video(tmp_path, long_clip, suffix, reason, capsys):
+    assert main(["cut", str(long_clip[0]), str(tmp_path / f"piece{suffix}"), "--start", "1"]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1 and reason in errors[0] and ("--exact" in errors[0]) == (suffix == ".webm")
+    assert [path.name for path in tmp_path.iterdir()] == ["long.mkv"]
+
+
+@pytest.mark.parametrize("options", [["--duration", "0"], ["--crf", "20"], ["--codec", "h264"]], ids=str)
+def test_options_that_mean_nothing_to_a_cut_are_wrong_usage(tmp_path, options, capsys):
+    clips.make_clip(tmp_path / "in.mkv", [0, 40])
+    with pytest.raises(SystemExit) as caught:
+        main(["cut", str(tmp_path / "in.mkv"), str(tmp_path / "out.mkv"), *options])
+    assert caught.value.code == 2 and "cut: error: " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+@pytest.mark.parametrize("number", [2, 50])
+def test_a_second_video_stream_is_passed_on_whole(tmp_path, suffix, number):
+    source, options = tmp_path / "two.mkv", {"g": "10", "bf": "2", "crf": "23"}
+    clips.make_clip(source, range(0, 40 * number, 40), options=options, further_video=(options,))
+    _, reader, writer = copy(source, tmp_path / f"out{suffix}")
+    other = 1 - reader.stream_index
+    before, after = (clips.packets_of(name, "video")[other] for name in (source, tmp_path / f"out{suffix}"))
+    assert [packet[0] for packet in before] == [packet[0] for packet in after] and len(after) == number
+    assert [packet[1] for packet in before] == [packet[1] for packet in after] and writer.warnings == []
 
 
 def test_exact_cut_begins_where_it_should(tmp_path, long_clip, capsys):
