@@ -16,6 +16,7 @@ test: $(READY)
 
 benchmark: $(READY)
 	$(VENV)/bin/python -m common.benchmark --data $(DATA) --pictures results/pictures \
+		--gallery results/gallery.html \
 		--report results/benchmark.json --markdown results/benchmark.md
 
 $(READY): requirements.txt

@@ -13,6 +13,7 @@ import importlib.util
 import math
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from common import cli, speed, tables
@@ -76,7 +77,7 @@ def measure(report, jobs, sets, device="auto", pictures=None, progress=lambda do
         for job, items in todo.items():
             upscaler = job.upscaler(device) if items else None
             for material, item in items:
-                figures = _figures(upscaler, material, item, pictures and _results(pictures, job, material))
+                figures = _figures(upscaler, material, item, pictures and _result(pictures, job, material, item))
                 report.add(job, material, figures)
                 spent += cost[job] * item.samples
                 shown = {} if figures["psnr"] is None else {"psnr": figures["psnr"]}
@@ -104,8 +105,16 @@ def _results(folder, job, material):
     return Path(folder) / f"{material.name}_x{job.scale}" / "_".join(filter(None, [job.model, job.framework]))
 
 
-def _figures(upscaler, material, item, results):
-    """The item of a report for one picture or clip; its figures are None if it is too small for any."""
+def _result(folder, job, material, item):
+    """The file for the result of a job on a picture of a set."""
+    return _results(folder, job, material) / f"{item.path.stem}.png"
+
+
+def _figures(upscaler, material, item, result):
+    """The item of a report for one picture or clip; its figures are None if it is too small for any.
+
+    result: file for what the network makes of a picture, or None.
+    """
     from common.evaluation import clip_figures
     from common.video import open_video
 
@@ -113,7 +122,7 @@ def _figures(upscaler, material, item, results):
         print(f"Skipped: {item.path} is too small to be tested at x{upscaler.scale}.", file=sys.stderr)
         return {"name": item.name, "psnr": None, "ssim": None}
     if material.kind == "pictures":
-        return _picture_figures(upscaler, item, results)
+        return _picture_figures(upscaler, item, result)
     with open_video(item.path) as reader:
         figures = clip_figures(upscaler, reader)
     frames = [_rounded(psnr, 3) for psnr in figures["psnr"]]
@@ -121,14 +130,14 @@ def _figures(upscaler, material, item, results):
     return {"name": item.name, "psnr": _rounded(means["psnr"], 4), "ssim": _rounded(means["ssim"], 6), "frames": frames}
 
 
-def _picture_figures(upscaler, item, results):
+def _picture_figures(upscaler, item, path):
     from common.evaluation import blur, evaluate
     from common.images import Picture, read_picture, write_picture
 
     pixels = read_picture(item.path).pixels
     result = evaluate(upscaler, item.name, pixels)
-    if results:
-        write_picture(results / f"{item.path.stem}.png", Picture(result.pixels.copy()), overwrite=True)
+    if path:
+        write_picture(path, Picture(result.pixels.copy()), overwrite=True)
     figures = {"name": item.name, "psnr": _rounded(result.psnr, 4), "ssim": _rounded(result.ssim, 6)}
     figures["blur"] = _rounded(blur(result.pixels), 4)
     if upscaler.name == "bicubic":
@@ -164,6 +173,11 @@ def benchmark(arguments):
     with cli.ProgressBar("Measuring") as bar:
         measure(report, jobs, sets, arguments.device, arguments.pictures, bar)
     write_pages(report.content, arguments.markdown, arguments.readme)
+    if arguments.gallery:
+        from common.benchmark_gallery import write_gallery
+
+        if not write_gallery(arguments.gallery, report, jobs, sets, partial(_result, arguments.pictures)):
+            print("There is no gallery, because no pictures were measured and kept.", file=sys.stderr)
     chosen = [row for row in tables.rows(report.content) if (row["model"], row["scale"]) in networks]
     print(tables.table([row for row in chosen if row["set"] in folders]))
 
@@ -172,6 +186,8 @@ def check(arguments):
     """Raise CommandError now, and not when hours of work are done, for what cannot be done."""
     cli.check_report(arguments.report)
     cli.check_report(arguments.markdown)
+    if arguments.gallery and not arguments.pictures:
+        raise cli.UsageError("The --gallery shows what lies in the folder of --pictures, so name one.")
     if arguments.markdown and importlib.util.find_spec("matplotlib") is None:
         raise cli.CommandError("The plots need matplotlib: pip install 'video-super-resolution[benchmark]'.")
     if arguments.readme:
@@ -230,6 +246,9 @@ def parser():
     parse.add_argument("--markdown", metavar="FILE.md", help="write all of the report as a page, plots beside it")
     parse.add_argument("--readme", metavar="FILE.md", help=f"replace the table between {tables.BEGIN} and {tables.END}")
     parse.add_argument("--pictures", metavar="FOLDER", help="save the results on pictures that are measured now")
+    parse.add_argument(
+        "--gallery", type=cli.page_path, metavar="PAGE.html", help="a page that compares what lies in that folder"
+    )
     parse.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parse
 

@@ -1,6 +1,7 @@
 """The benchmark: what it measures, keeps and prints, and that what is stored is of the shipped weights."""
 
 import json
+import re
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -138,6 +139,27 @@ def test_results_are_saved_where_asked(run, tmp_path):
     run("--set", "stills", "--model", "espcn", "--pictures", tmp_path / "results")
     found = sorted(path.relative_to(tmp_path / "results").as_posix() for path in (tmp_path / "results").rglob("*.png"))
     assert found == [f"stills_x3/{name}/{one}.png" for name in ("bicubic", "espcn_torch") for one in "ab"]
+
+
+def test_a_gallery_lays_the_results_over_each_other(run, tmp_path):
+    page = tmp_path / "gallery.html"
+    line = ["--report", tmp_path / "report.json", "--pictures", tmp_path / "results", "--gallery", page]
+    assert run(*line)[0] == cli.DONE
+    text = page.read_text(encoding="utf-8")
+    assert re.findall(r"<bdi>(.*?)</bdi></h2>", text) == ["stills a.png, x3", "stills b.png, x3"]
+    assert re.findall(r"<figcaption>(.*?)</figcaption>", text) == ["bicubic", "espcn", "srcnn", "original"] * 2
+    shown = dict(re.findall(r"<dt>([^<]*)</dt><dd>([\d.]+) dB</dd>", text.partition("</section>")[0]))
+    report = {one["model"]: one["items"][0]["psnr"] for one in read(tmp_path / "report.json")["entries"]
+              if one["set"] == "stills"}  # fmt: skip
+    assert shown == {model: f"{psnr:.2f}" for model, psnr in report.items()}
+
+
+def test_a_gallery_of_nothing(run, tmp_path):
+    code, _, err = run("--gallery", tmp_path / "page.html")
+    assert code == cli.USAGE and "--pictures" in err[-1]
+    code, _, err = run("--set", "films", "--pictures", tmp_path / "none", "--gallery", tmp_path / "page.html")
+    assert code == cli.DONE and any("no pictures" in line for line in err)
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_what_cannot_be_measured_is_named(run, data, tmp_path, make_pixels):
