@@ -1,0 +1,61 @@
+"""What lower precision costs and gains: PSNR lost on pictures, and time, against float32 in the same run.
+
+    python benchmarks/precision.py ../shared/data/test/Set5 --model espcn srresnet
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+
+from common.evaluation import evaluate
+from common.images import find_pictures, read_picture
+from common.networks import NETWORKS
+from common.upscaler import Upscaler
+from common.weights import shipped_scales, weights_for
+
+
+def measured(model, scale, framework, precision, pictures):
+    """(PSNR of each picture, seconds for all of them without reading and comparing)."""
+    upscaler, spent = Upscaler(weights_for(model, scale), framework, "cpu", precision), 0.0
+    network = upscaler.planes
+
+    def timed(low):
+        nonlocal spent
+        begin = time.perf_counter()
+        high = network(low)
+        spent += time.perf_counter() - begin
+        return high
+
+    evaluate(upscaler, "to warm up", pictures[0])
+    upscaler.planes = timed
+    return np.array([evaluate(upscaler, str(i), pixels).psnr for i, pixels in enumerate(pictures)]), spent
+
+
+def main():
+    parse = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parse.add_argument("folder", nargs="+", help="of pictures")
+    parse.add_argument("--model", nargs="+", choices=list(NETWORKS), default=["srcnn", "espcn", "srresnet"])
+    parse.add_argument("--framework", nargs="+", default=["torch", "tensorflow"])
+    arguments = parse.parse_args()
+    pictures = [read_picture(path).pixels for folder in arguments.folder for path in find_pictures(folder)]
+    print(f"{'':24}{'fp32 dB':>9}{'bf16 less':>11}{'worst':>8}{'time':>7}")
+    for model in arguments.model:
+        for scale in shipped_scales(model):
+            for framework in arguments.framework:
+                whole, seconds = measured(model, scale, framework, "fp32", pictures)
+                half, fewer = measured(model, scale, framework, "bf16", pictures)
+                lost = whole - half
+                print(
+                    f"{model + ' x' + str(scale) + ' ' + framework:24}{whole.mean():9.3f}{lost.mean():11.4f}"
+                    f"{lost.max():8.3f}{fewer / seconds:7.2f}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
