@@ -17,7 +17,7 @@ from clips import make_clip
 
 import main
 import super_resolve
-from common import benchmark, cli, experiments, speed, video_recipes
+from common import benchmark, cli, experiments, export, speed, video_recipes
 from common.images import Picture, write_picture
 from common.networks import NETWORKS, network
 from common.weights import Weights, initial_tensors, save_weights
@@ -31,6 +31,7 @@ PROGRAMS = {
     "super_resolve.py": (super_resolve.parser, super_resolve.main),
     "common.video": (video_recipes._parser, video_recipes.main),
     "common.benchmark": (benchmark.parser, benchmark.main),
+    "common.export": (export.parser, export.main),
 }
 INSTALLED = {"super-resolve": "super_resolve.py", "super-resolve-train": "main.py"}
 OTHERS = {"cat"}  # of every Unix
