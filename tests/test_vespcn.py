@@ -207,7 +207,8 @@ def test_the_embedded_film(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     save_weights("vespcn.safetensors", random_weights(motion="none"))
     assert super_resolve.main(["--model", "vespcn", "--weights", "vespcn.safetensors"]) == 0
-    *figures, last = capsys.readouterr().out.splitlines()
+    *figures, how, last = capsys.readouterr().out.splitlines()
+    assert how.startswith("vespcn x3 by torch ")
     assert last == str(tmp_path / "film_vespcn_x3.mp4")
     assert [line.split()[3] for line in figures][0] == "bicubic"
     assert figures[-1].split()[3] == "vespcn"
