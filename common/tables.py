@@ -86,12 +86,23 @@ def page(report, stem="benchmark"):
     """docs/benchmark.md: everything in the report. `stem` begins the names of the plots beside it."""
     chosen = rows(report)
     parts = [HEAD, "## Test sets\n\n" + "\n".join(f"- {one['note']}" for one in report["sets"]) + "\n"]
-    parts.append(f"## Results\n\n{table(chosen)}\n\n{_agreement(report)}\n")
+    parts.append(f"## Results\n\n{table(chosen)}\n\n{_agreement(report)}{_missing(report, chosen)}\n")
     parts += [f"![{plot.caption}]({plot.name(stem)})\n\n*{plot.caption}*\n" for plot in planned(report)]
     parts.append(f"## Time per frame\n\n{_times(report)}\n")
     parts.append(f"{SHARPNESS}\n{_sharpness(chosen)}\n")
     parts.append("## Picture by picture, clip by clip\n\n" + "\n\n".join(_by_item(report)) + "\n")
     return "\n".join(parts)
+
+
+def _missing(report, chosen):
+    """A sentence on the networks that were measured on some of the sets only, if there are any."""
+    measured = {}
+    for row in chosen:
+        measured.setdefault(row["model"], set()).add(row["set"])
+    sets = [one["name"] for one in report["sets"]]
+    gaps = [f"{model} on {' and '.join(s for s in sets if s not in seen)}" for model, seen in measured.items()
+            if seen < set(sets)]  # fmt: skip
+    return f" Not measured: {', '.join(gaps)}." if gaps else ""
 
 
 def with_table(text, new):
