@@ -77,6 +77,14 @@ def parser():
         "--adversarial_weight", type=cli.not_negative(float), help="of SRGAN's adversarial loss beside it (0.001)"
     )
     train.add_argument(
+        "--feature_weight",
+        type=cli.not_negative(float),
+        help="of the difference of its discriminator's feature maps, which the paper does not have (0)",
+    )
+    train.add_argument(
+        "--discriminator_rate", type=cli.positive(float), help="factor on the learning rate for its discriminator (1)"
+    )
+    train.add_argument(
         "--vgg_weights", metavar="FILE.h5", help="VGG19 as Keras offers it, for vgg22 and vgg54 (default: fetched once)"
     )
     train.add_argument(

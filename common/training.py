@@ -149,9 +149,7 @@ class Loop:
         network = run.spec, tensors, run.recipe, run.device, run.precision
         if not run.spec.adversarial:
             return module.Training(*network)
-        side, seen = self.dataset.label.shape[1], self.dataset.data.shape[1] * run.spec.factor
-        if side != seen:
-            raise TrainingError(f"The discriminator sees whole pictures, so --label_size must be {seen}, not {side}.")
+        side = self.dataset.label.shape[1]
         rival, features = run.spec.discriminator(side), None
         if self.dataset.batch_size * (side // 16) ** 2 < 2:
             raise TrainingError("Batch normalisation needs more than one value: take a larger --batch_size.")

@@ -114,7 +114,11 @@ class Discriminator(keras.Model):
         self.dense2 = Dense(16 * spec.width, 1, head=True)
 
     def call(self, x):
-        x = leaky_relu(self.conv1(2 * x - 1))
+        return self.judge(x)[0]
+
+    def judge(self, x):
+        """(verdict, feature maps): those of every block, shallow to deep."""
+        maps = [leaky_relu(self.conv1(2 * x - 1))]
         for block in self.blocks:
-            x = block(x)
-        return self.dense2(leaky_relu(self.dense1(flatten(x))))
+            maps.append(block(maps[-1]))
+        return self.dense2(leaky_relu(self.dense1(flatten(maps[-1])))), maps[1:]

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_models.layers import from_nhwc, load_tensors, named_weights, set_measuring, to_numpy, trained_weights
-from tf_models.losses import adversarial_loss, content_loss, discriminator_loss, objective
+from tf_models.losses import adversarial_loss, centre, content_loss, discriminator_loss, feature_loss, objective
 from tf_models.optimizers import OPTIMIZERS
 from tf_models.runtime import build, choose_device, choose_precision
 
@@ -131,14 +131,21 @@ class Adversarial(Training):
     def update(self, data, label, rate, count, progress):
         data, label = (augment(tf.cast(batch, self.kind)) for batch in (data, label))
         with tf.GradientTape() as tape:
-            enlarged = self.model(data)
+            enlarged = centre(self.model(data), label.shape[1:3])
             with tape.stop_recording():
                 terms = self.update_discriminator(label, enlarged, rate, count)
             content = content_loss(enlarged, label, self.recipe, self.features)
-            adversarial = adversarial_loss(self.discriminator(enlarged))
+            verdict, maps = self.discriminator.judge(enlarged)
+            adversarial = adversarial_loss(verdict)
             loss = content + self.recipe.adversarial_weight * adversarial
+            terms = {"content_loss": content, "adversarial_loss": adversarial, **terms}
+            if self.recipe.feature_weight:
+                with tape.stop_recording():
+                    _, true_maps = self.discriminator.judge(label)
+                terms["feature_loss"] = feature_loss(maps, true_maps)
+                loss = loss + self.recipe.feature_weight * terms["feature_loss"]
         self.move(self.shortened(tape.gradient(loss, list(self.trained.values()))), rate, count)
-        return {"loss": loss, "content_loss": content, "adversarial_loss": adversarial, **terms}
+        return {"loss": loss, **terms}
 
     def update_discriminator(self, true, enlarged, rate, count):
         """One step of the discriminator; returns its loss and the mean of what it took for the probability of truth."""
@@ -146,7 +153,8 @@ class Adversarial(Training):
             verdicts = self.discriminator(true), self.discriminator(enlarged)
             loss = discriminator_loss(*verdicts)
         gradients = dict(zip(self.judges, tape.gradient(loss, list(self.judges.values())), strict=True))
-        self.discriminator_optimizer.step(gradients, count, dict.fromkeys(self.judges, rate))
+        rates = dict.fromkeys(self.judges, rate * self.recipe.discriminator_rate)
+        self.discriminator_optimizer.step(gradients, count, rates)
         d_real, d_fake = (tf.reduce_mean(tf.sigmoid(verdict)) for verdict in verdicts)
         return {"discriminator_loss": loss, "d_real": d_real, "d_fake": d_fake}
 

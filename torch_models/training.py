@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from torch_models.layers import from_nhwc, load_tensors, named_weights, set_measuring, to_numpy, trained_weights
-from torch_models.losses import adversarial_loss, content_loss, discriminator_loss, objective
+from torch_models.losses import adversarial_loss, centre, content_loss, discriminator_loss, feature_loss, objective
 from torch_models.optimizers import OPTIMIZERS
 from torch_models.runtime import build, choose_device, choose_precision
 
@@ -128,21 +128,28 @@ class Adversarial(Training):
 
     def update(self, data, label, rate, count, progress):
         data, label = (augment(batch.to(self.kind)) for batch in (data, label))
-        enlarged = self.model(data)
+        enlarged = centre(self.model(data), label.shape[2:])
         terms = self.update_discriminator(label, enlarged.detach(), rate, count)
         content = content_loss(enlarged, label, self.recipe, self.features)
-        adversarial = adversarial_loss(self.discriminator(enlarged))
+        verdict, maps = self.discriminator.judge(enlarged)
+        adversarial = adversarial_loss(verdict)
         loss = content + self.recipe.adversarial_weight * adversarial
+        terms = {"content_loss": content, "adversarial_loss": adversarial, **terms}
+        if self.recipe.feature_weight:
+            with torch.no_grad():
+                _, true_maps = self.discriminator.judge(label)
+            terms["feature_loss"] = feature_loss(maps, true_maps)
+            loss = loss + self.recipe.feature_weight * terms["feature_loss"]
         self.move(self.shortened(torch.autograd.grad(loss, list(self.trained.values()))), rate, count)
-        terms = {"loss": loss, "content_loss": content, "adversarial_loss": adversarial, **terms}
-        return {name: term.detach() for name, term in terms.items()}
+        return {name: term.detach() for name, term in {"loss": loss, **terms}.items()}
 
     def update_discriminator(self, true, enlarged, rate, count):
         """One step of the discriminator; returns its loss and the mean of what it took for the probability of truth."""
         verdicts = self.discriminator(true), self.discriminator(enlarged)
         loss = discriminator_loss(*verdicts)
         gradients = dict(zip(self.judges, torch.autograd.grad(loss, list(self.judges.values())), strict=True))
-        self.discriminator_optimizer.step(gradients, count, dict.fromkeys(self.judges, rate))
+        rates = dict.fromkeys(self.judges, rate * self.recipe.discriminator_rate)
+        self.discriminator_optimizer.step(gradients, count, rates)
         d_real, d_fake = (torch.mean(torch.sigmoid(verdict)) for verdict in verdicts)
         return {"discriminator_loss": loss, "d_real": d_real, "d_fake": d_fake}
 
