@@ -58,19 +58,25 @@ class Job:
         return Upscaler(weights_for(self.model, self.scale), self.framework, device)
 
 
-def measure(report, jobs, sets, device="auto", pictures=None, progress=lambda done, what, numbers: None):
+def measure(
+    report, jobs, sets, device="auto", pictures=None, longest=math.inf, progress=lambda done, what, numbers: None
+):
     """Measure what `report` lacks of the jobs on the sets of `Material`, and keep it, even if interrupted.
 
-    pictures: folder for the results on sets of pictures, or None. progress(done in [0, 1], what, {"psnr": dB}) is
-    called after every picture and clip.
+    pictures: folder for the results on sets of pictures, or None. longest: minutes above which a job on a set is left
+    out. progress(done in [0, 1], what, {"psnr": dB}) is called after every picture and clip.
     """
+    cost = {job: OTHER_WORK + report.milliseconds(job) / (speed.HEIGHT * speed.WIDTH) for job in jobs}
     todo = {job: [] for job in jobs}
     for material in sets:
         report.begin_set(material)
         for job in jobs:
-            done = {item["name"] for item in report.entry(job, material)["items"]}
-            todo[job] += [(material, item) for item in material.items if item.name not in done]
-    cost = {job: OTHER_WORK + report.milliseconds(job) / (speed.HEIGHT * speed.WIDTH) for job in jobs}
+            left = [(material, item) for item in material.items if item.name not in report.measured(job, material)]
+            minutes = cost[job] * sum(item.samples for _, item in left) / 60_000
+            if job.framework is None or minutes <= longest:
+                todo[job] += left
+            else:
+                print(f"Left out: {job.title} on {material.name}, about {minutes:.0f} minutes.", file=sys.stderr)
     total = sum(cost[job] * item.samples for job, items in todo.items() for _, item in items)
     spent = 0.0
     try:
@@ -171,7 +177,7 @@ def benchmark(arguments):
     with cli.ProgressBar("Timing") as bar:
         time_frames(report, jobs, arguments.device, bar)
     with cli.ProgressBar("Measuring") as bar:
-        measure(report, jobs, sets, arguments.device, arguments.pictures, bar)
+        measure(report, jobs, sets, arguments.device, arguments.pictures, arguments.longest, bar)
     write_pages(report.content, arguments.markdown, arguments.readme)
     if arguments.gallery:
         from common.benchmark_gallery import write_gallery
@@ -242,6 +248,13 @@ def parser():
         help="default: those that are installed",
     )
     parse.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: %(default)s")
+    parse.add_argument(
+        "--longest",
+        type=cli.positive(float),
+        default=60,
+        metavar="MINUTES",
+        help="leave out a network on a test set if it would take longer (default: %(default)s)",
+    )
     parse.add_argument("--report", type=cli.json_path, metavar="FILE.json", help="go on with this report, and keep it")
     parse.add_argument("--markdown", metavar="FILE.md", help="write all of the report as a page, plots beside it")
     parse.add_argument("--readme", metavar="FILE.md", help=f"replace the table between {tables.BEGIN} and {tables.END}")

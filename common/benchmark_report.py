@@ -64,19 +64,21 @@ class Report:
 
     def entry(self, job, material):
         """The entry of a job on a test set, begun if there is none."""
-        for one in self.content["entries"]:
-            if one["set"] == material.name and all(one[key] == value for key, value in job.key.items()):
+        for one in _of(job, self.content["entries"]):
+            if one["set"] == material.name:
                 return one
         one = {**job.key, "set": material.name, "weights": job.weights, "data": material.hash, "items": []}
         self.content["entries"].append(one)
         return one
 
+    def measured(self, job, material):
+        """The names of what a job was measured on in a test set."""
+        entries = [one for one in _of(job, self.content["entries"]) if one["set"] == material.name]
+        return {item["name"] for one in entries for item in one["items"]}
+
     def is_timed(self, job, machine):
         """Whether there is a time of a job on a machine that had nothing else to do."""
-        return any(not one["busy"] and one["machine"] == machine for one in self._times(job))
-
-    def _times(self, job):
-        return [one for one in self.content["times"] if all(one[key] == value for key, value in job.key.items())]
+        return any(not one["busy"] and one["machine"] == machine for one in _of(job, self.content["times"]))
 
     def add(self, job, material, figures):
         """Keep the figures of an item, with the last of a set their mean; it is saved now if a loss would hurt."""
@@ -92,12 +94,12 @@ class Report:
         """Keep the `FrameTime` of a job on a machine, in the place of an earlier one."""
         one = {**job.key, "weights": job.weights, "machine": machine, **asdict(time)}
         one["milliseconds"] = float(f"{time.milliseconds:.3g}")
-        old = [other for other in self._times(job) if other["machine"] == machine]
+        old = [other for other in _of(job, self.content["times"]) if other["machine"] == machine]
         self.content["times"] = [other for other in self.content["times"] if other not in old] + [one]
 
     def milliseconds(self, job):
         """The time of a frame on whatever machine it was measured last, or 0."""
-        times = self._times(job)
+        times = _of(job, self.content["times"])
         return times[-1]["milliseconds"] if times else 0.0
 
     def save(self):
@@ -112,6 +114,11 @@ class Report:
             parts.append(f' "{part}": [\n{lines}\n ]')
         with written_whole(self.path) as temporary:
             temporary.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+
+
+def _of(job, ones):
+    """Those of the entries or times that are of a job."""
+    return [one for one in ones if all(one[key] == value for key, value in job.key.items())]
 
 
 def _place(one):

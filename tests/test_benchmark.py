@@ -216,6 +216,21 @@ def test_nothing_is_measured_twice(run, measured, tmp_path):
     assert measured == [("srcnn", "a.png"), ("srcnn", "b.png")]
 
 
+def test_what_would_take_too_long_is_left_out_and_named(run, measured, tmp_path, monkeypatch):
+    times = {"srcnn": speed.FrameTime(1e12), "espcn": speed.FrameTime(1.0)}
+    monkeypatch.setattr(speed, "time_per_frame", lambda upscaler: times[upscaler.name])
+    line = ["--set", "stills", "--report", tmp_path / "report.json"]
+    code, out, err = run(*line)
+    assert code == cli.DONE
+    assert any("Left out: srcnn" in line and "minutes" in line for line in err)
+    assert measured == [("bicubic", "a.png"), ("bicubic", "b.png"), ("espcn", "a.png"), ("espcn", "b.png")]
+    assert "espcn" in "".join(out) and "srcnn" not in "".join(out)
+    assert {entry["model"] for entry in read(tmp_path / "report.json")["entries"]} == {"bicubic", "espcn"}
+    measured.clear()
+    run(*line, "--longest", 1e9)
+    assert measured == [("srcnn", "a.png"), ("srcnn", "b.png")]
+
+
 def test_other_weights_and_pictures_are_measured_anew(run, measured, weights, data, tmp_path, make_pixels):
     line = ["--report", tmp_path / "report.json", "--set", "stills"]
     run(*line)
