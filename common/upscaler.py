@@ -3,7 +3,7 @@
 Luma goes through the network, chroma through bicubic interpolation, alpha the way of luma. Whatever the size of the
 picture, floating-point work is done tile by tile; only the integer pixels of input and output are held whole. A tile
 sees its true neighbourhood, so the result does not depend on the tiles, and beyond the picture's edge it sees the edge
-repeated, because the networks were trained on outputs that saw no padding.
+repeated, because SRCNN, ESPCN and VESPCN were trained on outputs that saw no padding.
 """
 
 from dataclasses import replace
