@@ -85,11 +85,6 @@ def parser():
         "--discriminator_rate", type=cli.positive(float), help="factor on the learning rate for its discriminator (1)"
     )
     train.add_argument(
-        "--discriminator_size",
-        type=cli.positive(int),
-        help="side of the moving windows it sees (as the label; 4 or more pixels less avoid a mesh on even areas)",
-    )
-    train.add_argument(
         "--vgg_weights", metavar="FILE.h5", help="VGG19 as Keras offers it, for vgg22 and vgg54 (default: fetched once)"
     )
     train.add_argument(

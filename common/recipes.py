@@ -29,9 +29,6 @@ class Recipe:
     adversarial_weight, feature_weight: of the adversarial loss beside it, and of the difference of the discriminator's
         feature maps, which is ours; 0: not computed.
     discriminator_rate: factor on the learning rate for the discriminator.
-    discriminator_size: side of the windows that the discriminator sees, in pixels of the output; None: the sub-images.
-        Smaller ones lie elsewhere in every picture: the gradient of strided convolutions has a pattern of their grid,
-        and where that is also the grid of the sub-pixel convolution the generator learns it, as a mesh over even areas.
     picture_weight, motion_weight, smoothness_weight: of the picture's error in what is minimised and, for VESPCN, of
         the compensated neighbours' error and of the flow's roughness. A part with weight 0 is not computed.
     """
@@ -56,7 +53,6 @@ class Recipe:
     adversarial_weight: float = 0.0
     feature_weight: float = 0.0
     discriminator_rate: float = 1.0
-    discriminator_size: int | None = None
     picture_weight: float = 1.0
     motion_weight: float = 0.01
     smoothness_weight: float = 0.001

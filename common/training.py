@@ -149,10 +149,7 @@ class Loop:
         network = run.spec, tensors, run.recipe, run.device, run.precision
         if not run.spec.adversarial:
             return module.Training(*network)
-        whole = self.dataset.label.shape[1]
-        side = run.recipe.discriminator_size or whole
-        if side > whole:
-            raise TrainingError(f"The discriminator cannot see {side} pixels of sub-images of {whole}.")
+        side = self.dataset.label.shape[1]
         rival, features = run.spec.discriminator(side), None
         if self.dataset.batch_size * (side // 16) ** 2 < 2:
             raise TrainingError("Batch normalisation needs more than one value: take a larger --batch_size.")

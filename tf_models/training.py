@@ -110,7 +110,6 @@ class Adversarial(Training):
 
     def __init__(self, spec, tensors, recipe, device="auto", precision="fp32", *, discriminator, features=None):
         super().__init__(spec, tensors, recipe, device, precision)
-        self.side = discriminator[0].side
         self.discriminator = self.built(*discriminator)
         set_measuring(self.discriminator, True)
         self.judges = trained_weights(self.discriminator)
@@ -133,17 +132,16 @@ class Adversarial(Training):
         data, label = (augment(tf.cast(batch, self.kind)) for batch in (data, label))
         with tf.GradientTape() as tape:
             enlarged = centre(self.model(data), label.shape[1:3])
-            true, seen = (windows(batch, self.side, count) for batch in (label, enlarged))
             with tape.stop_recording():
-                terms = self.update_discriminator(true, seen, rate, count)
+                terms = self.update_discriminator(label, enlarged, rate, count)
             content = content_loss(enlarged, label, self.recipe, self.features)
-            verdict, maps = self.discriminator.judge(seen)
+            verdict, maps = self.discriminator.judge(enlarged)
             adversarial = adversarial_loss(verdict)
             loss = content + self.recipe.adversarial_weight * adversarial
             terms = {"content_loss": content, "adversarial_loss": adversarial, **terms}
             if self.recipe.feature_weight:
                 with tape.stop_recording():
-                    _, true_maps = self.discriminator.judge(true)
+                    _, true_maps = self.discriminator.judge(label)
                 terms["feature_loss"] = feature_loss(maps, true_maps)
                 loss = loss + self.recipe.feature_weight * terms["feature_loss"]
         self.move(self.shortened(tape.gradient(loss, list(self.trained.values()))), rate, count)
@@ -174,18 +172,3 @@ def augment(batch):
         part = tf.reverse(part, [2]) if symmetry & 2 else part
         parts.append(tf.transpose(part, (0, 2, 1, 3)) if symmetry & 4 else part)
     return tf.concat(parts, axis=0)
-
-
-def windows(batch, side, count):
-    """A window of `side` x `side` of each picture (N, S, S, C), a pixel further along from picture to picture and from
-    step to step (`count`) until all places had their turn.
-    """
-    room = batch.shape[1] - side
-    if room == 0:
-        return batch
-    parts = []
-    for number, picture in enumerate(tf.unstack(batch)):
-        number += tf.cast(count, tf.int32) * batch.shape[0]
-        top, left = number % room, number // room % room
-        parts.append(tf.slice(picture, (top, left, 0), (side, side, picture.shape[2])))
-    return tf.stack(parts)

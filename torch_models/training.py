@@ -109,7 +109,6 @@ class Adversarial(Training):
 
     def __init__(self, spec, tensors, recipe, device="auto", precision="fp32", *, discriminator, features=None):
         super().__init__(spec, tensors, recipe, device, precision)
-        self.side = discriminator[0].side
         self.discriminator = self.built(*discriminator)
         set_measuring(self.discriminator, True)
         self.judges = trained_weights(self.discriminator)
@@ -130,16 +129,15 @@ class Adversarial(Training):
     def update(self, data, label, rate, count, progress):
         data, label = (augment(batch.to(self.kind)) for batch in (data, label))
         enlarged = centre(self.model(data), label.shape[2:])
-        true, seen = (windows(batch, self.side, count) for batch in (label, enlarged))
-        terms = self.update_discriminator(true, seen.detach(), rate, count)
+        terms = self.update_discriminator(label, enlarged.detach(), rate, count)
         content = content_loss(enlarged, label, self.recipe, self.features)
-        verdict, maps = self.discriminator.judge(seen)
+        verdict, maps = self.discriminator.judge(enlarged)
         adversarial = adversarial_loss(verdict)
         loss = content + self.recipe.adversarial_weight * adversarial
         terms = {"content_loss": content, "adversarial_loss": adversarial, **terms}
         if self.recipe.feature_weight:
             with torch.no_grad():
-                _, true_maps = self.discriminator.judge(true)
+                _, true_maps = self.discriminator.judge(label)
             terms["feature_loss"] = feature_loss(maps, true_maps)
             loss = loss + self.recipe.feature_weight * terms["feature_loss"]
         self.move(self.shortened(torch.autograd.grad(loss, list(self.trained.values()))), rate, count)
@@ -169,17 +167,3 @@ def augment(batch):
         part = torch.flip(part, [3]) if symmetry & 2 else part
         parts.append(part.transpose(2, 3) if symmetry & 4 else part)
     return torch.cat(parts).contiguous(memory_format=torch.channels_last)
-
-
-def windows(batch, side, count):
-    """A window of `side` x `side` of each picture (N, C, S, S), a pixel further along from picture to picture and from
-    step to step (`count`) until all places had their turn.
-    """
-    room = batch.shape[2] - side
-    if room == 0:
-        return batch
-    parts = []
-    for number, picture in enumerate(batch, count * batch.shape[0]):
-        top, left = number % room, number // room % room
-        parts.append(picture[:, top : top + side, left : left + side])
-    return torch.stack(parts).contiguous(memory_format=torch.channels_last)
