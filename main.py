@@ -82,6 +82,11 @@ def parser():
         help="of the difference of its discriminator's feature maps, which the paper does not have (0)",
     )
     train.add_argument(
+        "--mesh_weight",
+        type=cli.not_negative(float),
+        help="of the mesh that a sub-pixel convolution can draw, which the paper does not have (0)",
+    )
+    train.add_argument(
         "--discriminator_rate", type=cli.positive(float), help="factor on the learning rate for its discriminator (1)"
     )
     train.add_argument(

@@ -26,8 +26,9 @@ class Recipe:
         it.
     content_loss: what SRGAN's pictures should share with the truth: "mse", their pixels, "vgg22" or "vgg54", their
         features in VGG19.
-    adversarial_weight, feature_weight: of the adversarial loss beside it, and of the difference of the discriminator's
-        feature maps, which is ours; 0: not computed.
+    adversarial_weight: of the adversarial loss beside it.
+    feature_weight, mesh_weight: of two losses of ours beside them, the difference of the discriminator's feature maps
+        and the mesh that a sub-pixel convolution can draw; 0: not computed.
     discriminator_rate: factor on the learning rate for the discriminator.
     picture_weight, motion_weight, smoothness_weight: of the picture's error in what is minimised and, for VESPCN, of
         the compensated neighbours' error and of the flow's roughness. A part with weight 0 is not computed.
@@ -52,6 +53,7 @@ class Recipe:
     content_loss: str = "mse"
     adversarial_weight: float = 0.0
     feature_weight: float = 0.0
+    mesh_weight: float = 0.0
     discriminator_rate: float = 1.0
     picture_weight: float = 1.0
     motion_weight: float = 0.01

@@ -105,11 +105,12 @@ def test_adversarial_steps_agree(optimizer, content, features):
         SPEC.recipe,
         content_loss=content,
         feature_weight=features,
+        mesh_weight=100 * features,
         discriminator_rate=2.0,
         optimizer=optimizer,
         learning_rate=1e-3,
     )
-    expected = TERMS | ({"feature_loss"} if features else set())
+    expected = TERMS | ({"feature_loss", "mesh_loss"} if features else set())
     vgg = (VGG19(content, 4), initial_tensors(VGG19(content, 4), 3)) if content != "mse" else None
     twins, generator = trainings(recipe, "fp64", vgg), np.random.default_rng(0)
     for _ in range(STEPS):
@@ -134,6 +135,23 @@ def test_a_state_moves_from_one_framework_to_the_other():
     for training in (first, second):
         training.step(labels[3][:, ::4, ::4], labels[3], 1e-3)
     assert largest_difference(first.state(), second.state()) <= 1e-9
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_a_mesh_is_told_from_detail(name):
+    losses, layers = backend.load(name, "losses"), backend.load(name, "layers")
+    truth = batch(np.random.default_rng(0), 64)
+    mesh = np.zeros((4, 4, 1), np.float32)
+    mesh[::2, ::2] = 0.02
+    with_mesh, brighter = truth + np.tile(mesh, (16, 16, 1)), truth + 0.02
+    other = truth + np.random.default_rng(1).normal(0, 0.02, truth.shape).astype(np.float32)
+    values = [
+        float(losses.mesh_loss(layers.from_nhwc(picture, "cpu"), layers.from_nhwc(truth, "cpu"), 4))
+        for picture in (with_mesh, brighter, other)
+    ]
+    assert values[0] == pytest.approx((2 * mesh).var(), rel=1e-4)
+    assert values[1] < 1e-9
+    assert values[2] < values[0] / 10
 
 
 def test_the_discriminator_learns_to_tell_them_apart():

@@ -4,7 +4,15 @@ import numpy as np
 import torch
 
 from torch_models.layers import from_nhwc, load_tensors, named_weights, set_measuring, to_numpy, trained_weights
-from torch_models.losses import adversarial_loss, centre, content_loss, discriminator_loss, feature_loss, objective
+from torch_models.losses import (
+    adversarial_loss,
+    centre,
+    content_loss,
+    discriminator_loss,
+    feature_loss,
+    mesh_loss,
+    objective,
+)
 from torch_models.optimizers import OPTIMIZERS
 from torch_models.runtime import build, choose_device, choose_precision
 
@@ -109,6 +117,7 @@ class Adversarial(Training):
 
     def __init__(self, spec, tensors, recipe, device="auto", precision="fp32", *, discriminator, features=None):
         super().__init__(spec, tensors, recipe, device, precision)
+        self.factor = spec.factor
         self.discriminator = self.built(*discriminator)
         set_measuring(self.discriminator, True)
         self.judges = trained_weights(self.discriminator)
@@ -135,6 +144,9 @@ class Adversarial(Training):
         adversarial = adversarial_loss(verdict)
         loss = content + self.recipe.adversarial_weight * adversarial
         terms = {"content_loss": content, "adversarial_loss": adversarial, **terms}
+        if self.recipe.mesh_weight:
+            terms["mesh_loss"] = mesh_loss(enlarged, label, self.factor)
+            loss = loss + self.recipe.mesh_weight * terms["mesh_loss"]
         if self.recipe.feature_weight:
             with torch.no_grad():
                 _, true_maps = self.discriminator.judge(label)
