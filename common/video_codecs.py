@@ -7,6 +7,7 @@ from common.video_frames import VideoError, layout_of
 SHORT_NAMES = {"h264": "libx264", "x264": "libx264", "avc": "libx264", "h265": "libx265", "x265": "libx265"}
 SHORT_NAMES |= {"hevc": "libx265", "vp9": "libvpx-vp9", "vp8": "libvpx", "av1": "libsvtav1", "prores": "prores_ks"}
 ODD_SIZES = ("ffv1", "libvpx-vp9", "libvpx", "prores_ks", "mjpeg", "mpeg4", "ffvhuff", "utvideo")
+LOSSLESS = ("ffv1", "ffvhuff", "huffyuv", "utvideo", "magicyuv", "png", "rawvideo", "prores_ks")  # or nearly so
 OTHER_QUALITIES = {"qp", "b", "cq", "global_quality"}  # options that stand against a CRF
 MOV_FAMILY = ("mp4", "mov", "ipod", "3gp", "3g2", "f4v", "psp")
 MATROSKA_FAMILY = ("matroska", "webm")
@@ -56,6 +57,12 @@ def default_codec(container, layout):
     if container == "avi" and layout.bits > 8:
         return "ffv1"
     return "libx264" if layout.bits == 8 else "libx265"
+
+
+def choose_codec(codec, container, layout):
+    """The name of the encoder that `codec` stands for, or that suits a container and a PixelLayout if it is None."""
+    codec = codec and codec.lower()
+    return SHORT_NAMES.get(codec, codec) or default_codec(container, layout)
 
 
 def find_encoder(codec):
