@@ -20,6 +20,7 @@ from common.segment_work import SegmentFile
 from common.segments import Segment, SegmentError
 
 VERSION = 1
+NETWORK = {"--model", "--scale", "--motion"}  # options that choose the weights, too
 SAMPLES = 64  # of a film, by which another one is told from it
 SAMPLE_BYTES = 1 << 16
 
@@ -126,6 +127,8 @@ class Journal:
             raise self._damage(1)
         before = entry["identity"]
         changed = [key for key in identity if before.get(key) != identity[key]]
+        if set(changed) & NETWORK:
+            changed = [key for key in changed if key != "weights"]  # which it does not surprise
         if changed:
             what = " and ".join(dict.fromkeys(difference(key, before.get(key), identity[key]) for key in changed))
             raise OtherWorkError(

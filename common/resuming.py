@@ -56,20 +56,17 @@ class ResumableFilmJob(FilmJob):
             if self.target.exists() and self.target.stat().st_size == journal.joined:
                 self._count(journal)  # what was killed had nothing left to do but to clear up
             else:
-                check_target(self.target, source, self.overwrite)
                 with self._keeping(place, journal):
+                    check_target(self.target, source, self.overwrite)
                     self._work(source, place, journal)
             place.remove()
 
     def _journal(self, source, place):
         """The journal of the earlier run, or, if there is none or --overwrite goes over it, a new one."""
-        options = {
-            "scale": self.upscaler.scale,
-            "framework": self.upscaler.framework,
-            "precision": self.upscaler.function.precision,
-            **self.encoder,
-            "segment": float(self.seconds),
-        }
+        upscaler = self.upscaler
+        options = {"model": upscaler.name, "scale": upscaler.scale, "motion": getattr(upscaler.spec, "motion", None)}
+        options |= {"framework": upscaler.framework, "precision": upscaler.function.precision}
+        options |= {**self.encoder, "segment": float(self.seconds)}
         identity = identity_of(source, self.weights, **options)
         try:
             return Journal(place / "journal.jsonl", identity)

@@ -1,6 +1,7 @@
 """Which encoder suits a container and a pixel layout, and how each one takes its quality and effort."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from common.video_frames import VideoError, layout_of
 
@@ -42,6 +43,17 @@ ENCODERS = {
     "wmv2": Encoder(options=(("flags", "+qscale"),)),  # else it keeps to 200 kbit/s
     "ffv1": Encoder(options=(("level", "3"), ("slicecrc", "1"))),
 }
+
+
+def repeatable(codec):
+    """Options with which an encoder makes the same of the same frames every time.
+
+    With AVX-512 the macroblock tree of x264 comes out differently from run to run at some widths, such as 96 and 320.
+    """
+    processor = Path("/proc/cpuinfo")
+    if codec == "libx264" and processor.exists() and "avx512" in processor.read_text(errors="replace"):
+        return {"x264-params": "asm=avx2"}
+    return {}
 
 
 def default_codec(container, layout):
