@@ -221,7 +221,7 @@ class Planner:
         group = None
         for place, seen in enumerate(own[FEWEST_FRAMES:], FEWEST_FRAMES):
             ticks = seen.moment.pts - own[0].moment.pts
-            if place >= MOST_FRAMES or ticks >= self._longest:
+            if place >= MOST_FRAMES or ticks + seen.moment.duration > self._longest:
                 return group or place
             if place * LEAST >= MOST_FRAMES or ticks * LEAST >= self._longest:
                 if seen.is_cut:
