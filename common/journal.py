@@ -18,7 +18,7 @@ from common import __version__
 from common.cli import CommandError
 from common.files import put_in_place, temporary_beside
 from common.segment_work import SegmentFile
-from common.segments import Segment, SegmentError
+from common.segments import MOST_FRAMES, Segment, SegmentError
 
 VERSION = 1
 NETWORK = {"--model", "--scale", "--motion"}  # options that choose the weights, too
@@ -103,7 +103,9 @@ class Journal:
                 self._take_segment(fields, line)
             case {"planned": True} if self.segments:
                 self.planned = True
-            case {"finished": int(number), "bytes": int(size), "delay": int(delay)} if number < len(self.segments):
+            case {"finished": int(number), "bytes": int(size), "delay": int(delay)} if (
+                0 <= number < len(self.segments) and 0 <= delay < MOST_FRAMES
+            ):
                 self.finished[number] = SegmentFile(size, delay)
             case {"joined": int(size)}:
                 self.joined = size

@@ -127,8 +127,9 @@ def _times(runs):
     """What `_runs` was made of; raises ValueError or TypeError for anything else."""
     if not all(type(number) is int for run in runs for number in run):
         raise ValueError("times are whole numbers")
-    if sum(count for *_, count in runs) > MOST_FRAMES:
-        raise ValueError(f"it has more than {MOST_FRAMES} frames")
+    counts = [count for *_, count in runs]
+    if min(counts) < 1 or sum(counts) > MOST_FRAMES:
+        raise ValueError(f"it has no frames, or more than {MOST_FRAMES}")
     return tuple((first + step * i, duration) for first, duration, step, count in runs for i in range(count))
 
 
@@ -171,7 +172,7 @@ class Planner:
 
     def __init__(self, film, radius, seconds=SECONDS, last=None):
         self._film, self._radius, self._last = film, radius, last
-        self._longest = exact_seconds(seconds) / film.time_base
+        self._longest = int(exact_seconds(seconds) / film.time_base)
         self._detector = CutDetector()
         self._seen = deque()  # from the neighbours before the next segment on
         self._start = 0  # where its own frames begin among these

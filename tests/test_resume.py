@@ -356,7 +356,8 @@ def test_a_folder_of_that_name_is_left_alone(run, film, tmp_path):
         b'{"finished": 99, "bytes": 1, "delay": 0}',
         b'{"segment": {"number": 7}}',
         b'{"segment": {"number": 2, "first": 1, "frames": 1, "before": 0, "after": 0, "begin": 0, "change": 0.0, '
-        b'"fingerprint": 0, "cuts": [], "warnings": [], "times": [[0, 1, 1, 1000000000]]}}',
+        b'"fingerprint": 0, "cuts": [], "warnings": [], "times": [[0, 1, 1, 1000000000], [0, 1, 1, -999999999]]}}',
+        b'{"finished": 0, "bytes": 1, "delay": 1000000000000}',
         b"\xff\xfe",
     ],
 )
