@@ -221,7 +221,7 @@ class Planner:
         """Where a segment that begins with the first of `own` ends: at a cut, else a group of pictures, else anyway."""
         group = None
         for place, seen in enumerate(own[FEWEST_FRAMES:], FEWEST_FRAMES):
-            ticks = seen.moment.pts - own[0].moment.pts
+            ticks = abs(seen.moment.pts - own[0].moment.pts)  # less than nothing where recordings were put together
             if place >= MOST_FRAMES or ticks + seen.moment.duration > self._longest:
                 return group or place
             if place * LEAST >= MOST_FRAMES or ticks * LEAST >= self._longest:

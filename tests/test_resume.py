@@ -224,6 +224,7 @@ def test_an_interrupted_film_says_how_to_go_on_and_goes_on(run, film, tmp_path):
     assert report["frames_in"] == report["frames_out"] == len(UNEVEN)
     assert 0 < report["frames_kept"] < len(UNEVEN)
     assert f"Stopped: {report['frames_kept']} frames are finished" in said
+    assert f" {report['frames_kept']}/" in error  # where the progress begins
     assert files(tmp_path) == ["film.mkv", "out.mkv", "r.json", "whole.mkv"]
 
 
@@ -274,6 +275,45 @@ def test_planning_goes_on_where_it_was_stopped(film):
     for last in (0, 2, len(plan) - 1):
         with FilmFrames(film, 1) as frames:
             assert list(Planner(frames, 1, 0.3, plan[last])) == plan[last + 1 :]
+
+
+@pytest.mark.parametrize("fault", ["damaged", "cut off", "put together"])
+def test_of_a_faulty_film_the_same_is_made_and_said(run, tmp_path, fault):
+    source = tmp_path / ("film.ts" if fault == "put together" else "film.mkv")
+    options = {"g": "12", "bf": "0"} if source.suffix == ".mkv" else {"g": "12", "bf": "2"}
+    codec = "libx264" if source.suffix == ".mkv" else "mpeg2video"
+    make_clip(source, range(60), time_base=Fraction(1, 25), width=48, height=32, codec=codec, options=options,
+              audio=[("aac", 2.3, {})])  # fmt: skip
+    data = source.read_bytes()
+    if fault == "damaged":
+        damage(source, [17, 30, 59])
+    elif fault == "cut off":
+        source.write_bytes(data[: len(data) * 2 // 3])
+    else:
+        source.write_bytes(data + data)
+    line, flags = [source, "--quiet", "--codec", "ffv1", "--output"], ["--resume", "--segment", 0.4]
+    code, _, warned = run(*line, tmp_path / "whole.mkv")
+    assert code == 0 and warned.startswith("Warning: ")
+    with stopped_after(2):
+        assert run(*line, tmp_path / "joined.mkv", *flags)[0] == 130
+    code, _, error = run(*line, tmp_path / "joined.mkv", *flags)
+    assert (code, error) == (0, warned.replace("whole", "joined"))
+    assert same(tmp_path / "joined.mkv", tmp_path / "whole.mkv")
+
+
+def test_a_segment_that_went_bad_is_named_and_made_anew(run, film, tmp_path):
+    line = [film, "--codec", "ffv1", "--resume", "--segment", 0.3]
+    with stopped_after(3):
+        run(*line)
+    bad = tmp_path / "film_espcn_x2.mkv.segments" / "00001.nut"
+    bad.write_bytes(bytes(bad.stat().st_size))
+    code, _, error = run(*line)
+    assert (code, str(bad) in error.splitlines()[-1]) == (1, True)
+    bad.unlink()
+    with stopped_after(None) as begun:
+        code, _, error = run(*line)
+    assert (code, begun) == (0, [1]), error
+    assert len(content(tmp_path / "film_espcn_x2.mkv")[0]) == len(UNEVEN)
 
 
 # ---- What does not belong together
