@@ -9,6 +9,7 @@ from common import cli
 EXAMPLES = """examples:
   python super_resolve.py in.png                          three times larger, beside in.png
   python super_resolve.py holiday.mkv --scale 2           a video, with its sound and everything else
+  python super_resolve.py holiday.mkv --resume            ... and the same again goes on where it was stopped
   python super_resolve.py photos --model srcnn            every picture of a folder
   python super_resolve.py in.png --compare page.html      and a page to compare before and after
   python super_resolve.py                                 an embedded photograph, with the PSNR reached
@@ -28,12 +29,19 @@ def parser():
     add("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="default: %(default)s")
     add("--tile", type=cli.tile_size, default="auto", metavar="auto|0|N", help="side of the tiles, 0: none")
     add("--overwrite", action="store_true", help="replace an existing result")
+    add("--resume", action="store_true", help="keep what is finished, and go on where the same command was stopped")
     add("--quiet", action="store_true", help="no progress, only the path of the result")
 
     video = parse.add_argument_group("video")
     video.add_argument("--codec", help="encoder, such as h264, h265, vp9, ffv1 (default: what suits the file)")
     video.add_argument("--crf", type=float, help="quality in the encoder's own scale, lower is better")
     video.add_argument("--preset", help="effort in the encoder's own words, such as veryfast or slow")
+    video.add_argument(
+        "--segment",
+        type=cli.positive(float),
+        metavar="SECONDS",
+        help="of film that --resume finishes at a time, at the most (default: 10)",
+    )
     video.add_argument("--rate", type=cli.positive(float), help="of numbered pictures (default: 25)")
     return parse
 
@@ -48,12 +56,12 @@ def super_resolve(arguments):
     cli.use_threads(arguments)
     weights = with_motion(weights_for(arguments.model, arguments.scale, arguments.weights), arguments.motion)
     upscaler = Upscaler(weights, arguments.framework, arguments.device, arguments.precision, arguments.tile)
-    job = job_for(source, arguments, upscaler, comparison)
+    job = job_for(source, arguments, upscaler, weights, comparison)
     target = job.run(source, arguments.output)
     job.warnings += upscaler.warnings
     if comparison:
         job.warnings += comparison.write()
-    if not arguments.quiet:
+    if not arguments.quiet and upscaler.working_set:
         print(upscaler.summary(), file=sys.stderr if target == "-" else sys.stdout)
     for warning in job.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
@@ -87,18 +95,26 @@ def comparison_for(source, arguments):
     return Comparison(arguments.compare, source, arguments.output, arguments.overwrite)
 
 
-def job_for(source, arguments, upscaler, comparison):
+def job_for(source, arguments, upscaler, weights, comparison):
     """The job that suits the input."""
     from common.films import FilmJob, is_film
+    from common.resuming import ResumableFilmJob
     from common.stills import StillsJob
 
     film = is_film(source, arguments.output) or (source is None and upscaler.spec.frames > 1)
     encoder = {flag: getattr(arguments, flag) for flag in ("codec", "crf", "preset", "rate")}
+    if arguments.segment and not (film and arguments.resume):
+        raise cli.UsageError("--segment is for films with --resume.")
+    if film and arguments.resume:
+        if comparison:
+            raise cli.UsageError("--compare needs a film in one go, without --resume; a cut piece of it will do.")
+        seconds = arguments.segment
+        return ResumableFilmJob(upscaler, weights, arguments.overwrite, arguments.quiet, seconds=seconds, **encoder)
     if film:
         return FilmJob(upscaler, arguments.overwrite, arguments.quiet, comparison, **encoder)
     if given := [f"--{flag}" for flag, value in encoder.items() if value is not None]:
         raise cli.UsageError(f"{' and '.join(given)} are for video, which this is not.")
-    return StillsJob(upscaler, arguments.overwrite, arguments.quiet, comparison)
+    return StillsJob(upscaler, arguments.overwrite, arguments.quiet, comparison, arguments.resume)
 
 
 def main(argv=None):

@@ -242,11 +242,14 @@ def _bar_options(quiet):
     return {"disable": quiet, "mininterval": 0.1 if terminal else every, "maxinterval": every, "ascii": not terminal}
 
 
-def frame_bar(title, total, quiet=False):
-    """A tqdm bar of frames, frames a second and time left; `total` is None where nobody knows it."""
+def frame_bar(title, total, quiet=False, initial=0):
+    """A tqdm bar of frames, frames a second and time left; `total` is None where nobody knows it.
+
+    initial: frames that were done before.
+    """
     from tqdm import tqdm
 
-    return tqdm(total=total, desc=title, unit="frame", **_bar_options(quiet))
+    return tqdm(total=total, desc=title, unit="frame", initial=initial, **_bar_options(quiet))
 
 
 class ProgressBar:

@@ -21,6 +21,21 @@ def written_whole(path):
         temporary.unlink(missing_ok=True)
 
 
+def put_in_place(temporary, path):
+    """Rename `temporary` to `path`, safe from a power cut: the content reaches the disk before the name does."""
+    _reach_disk(temporary)
+    os.replace(temporary, path)
+    _reach_disk(Path(path).parent)
+
+
+def _reach_disk(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def temporary_beside(path):
     """A new name in the folder of `path`, with its suffix, by which some writers choose their format.
 

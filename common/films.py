@@ -3,6 +3,7 @@
 import sys
 import tempfile
 from contextlib import nullcontext
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 
@@ -100,26 +101,21 @@ class FilmJob(Job):
         return self.comparison.film(name, info, self.upscaler) if self.comparison else nullcontext()
 
     def _all_frames(self, reader, writer, clip):
-        info = reader.info
-        bar = frame_bar(f"{info.width}x{info.height} x{self.upscaler.scale}", info.frame_count, self.quiet)
-        colours = {"matrix": info.matrix, "full_range": info.full_range}
-        colours["left_sited"] = info.chroma_siting != "center"
-        frames = ahead(self.timed("decode", reader), AHEAD)
-        try:
-            with Behind(lambda frame: self._encode(writer, frame), BEHIND) as encoder:
-                for window in windows(frames, self.upscaler.spec.frames // 2):
-                    self.frames_in += 1
-                    with self.stage("network"):
-                        larger = self.upscaler.frame(window, **colours)
-                    encoder.put(larger)
-                    if clip is not None:
-                        clip.add(window[len(window) // 2], larger, next(self.truths))
-                    if self.seen is not None:
-                        self.seen.append(larger.luma)
-                    bar.update()
-        finally:
-            frames.close()
-            bar.close()
+        def passed(window, larger):
+            self.frames_in += 1
+            if clip is not None:
+                clip.add(window[len(window) // 2], larger, next(self.truths))
+            if self.seen is not None:
+                self.seen.append(larger.luma)
+            bar.update()
+
+        with self._bar(reader.info) as bar:
+            whole = partial(windows, radius=self.upscaler.spec.frames // 2)
+            enlarge(reader, whole, self.upscaler, reader.info, partial(self._encode, writer), self, passed)
+
+    def _bar(self, info, done=0):
+        size = f"{info.width}x{info.height} x{self.upscaler.scale}"
+        return frame_bar(size, info.frame_count, self.quiet, done)
 
     def _encode(self, writer, frame):
         with self.stage("encode"):
@@ -134,6 +130,27 @@ class FilmJob(Job):
             raise CommandError("Pictures that are to become a video, or pictures again, need an --output.")
         suffix = source.suffix if holds_films(source.suffix) else ".mkv"
         return source.with_name(f"{source.stem}_{self.upscaler.name}_x{self.upscaler.scale}{suffix}")
+
+
+def enlarge(frames, in_windows, upscaler, info, encode, clocks, passed):
+    """Decode, enlarge and encode `Frame`s, all three at once: each in a thread of its own, a few frames apart.
+
+    in_windows: makes an iterable of windows of an iterable of frames. info: `VideoInfo` of the frames. encode: takes
+    each enlarged frame, in the thread of the encoder. clocks: `common.jobs.Clocks`. passed: is called with each window
+    and the enlarged frame that became of it.
+    """
+    colours = {"matrix": info.matrix, "full_range": info.full_range}
+    colours["left_sited"] = info.chroma_siting != "center"
+    frames = ahead(clocks.timed("decode", frames), AHEAD)
+    try:
+        with Behind(encode, BEHIND) as encoder:
+            for window in in_windows(frames):
+                with clocks.stage("network"):
+                    larger = upscaler.frame(window, **colours)
+                encoder.put(larger)
+                passed(window, larger)
+    finally:
+        frames.close()
 
 
 def peers(lumas, upscaler):

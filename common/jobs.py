@@ -6,7 +6,33 @@ import time
 from contextlib import contextmanager
 
 
-class Job:
+class Clocks:
+    """How many seconds were spent in each stage of the work: `stages`."""
+
+    def __init__(self):
+        self.stages = {"decode": 0.0, "network": 0.0, "encode": 0.0}
+
+    @contextmanager
+    def stage(self, name):
+        """Count the time spent inside as that of stage `name`; each stage is in one thread at a time."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stages[name] += time.perf_counter() - begin
+
+    def timed(self, name, iterable):
+        """The items of `iterable`, the time they take to come counted as that of stage `name`."""
+        items = iter(iterable)
+        while True:
+            with self.stage(name):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
+
+
+class Job(Clocks):
     """One call of the program: enlarges what it is given and remembers what a report says of it.
 
     upscaler: `common.upscaler.Upscaler`. comparison: a `common.comparison.Comparison` to fill, or None. warnings: a
@@ -15,9 +41,9 @@ class Job:
     """
 
     def __init__(self, upscaler, overwrite=False, quiet=False, comparison=None):
+        super().__init__()
         self.upscaler, self.overwrite, self.quiet, self.comparison = upscaler, overwrite, quiet, comparison
         self.source = self.target = None
-        self.stages = {"decode": 0.0, "network": 0.0, "encode": 0.0}
         self.frames_in = self.frames_out = self.failed = 0
         self.warnings = []
         self.begin = time.perf_counter()
@@ -43,25 +69,6 @@ class Job:
             "peak_rss_mb": peak_memory(),
             "warnings": self.warnings,
         }
-
-    @contextmanager
-    def stage(self, name):
-        """Count the time spent inside as that of stage `name`; each stage is in one thread at a time."""
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.stages[name] += time.perf_counter() - begin
-
-    def timed(self, name, iterable):
-        """The items of `iterable`, the time they take to come counted as that of stage `name`."""
-        items = iter(iterable)
-        while True:
-            with self.stage(name):
-                item = next(items, None)
-            if item is None:
-                return
-            yield item
 
 
 def peak_memory():

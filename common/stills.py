@@ -10,7 +10,14 @@ from common.video_pictures import pattern_of
 
 
 class StillsJob(Job):
-    """Enlarges a picture, a folder of pictures, or an embedded photograph."""
+    """Enlarges a picture, a folder of pictures, or an embedded photograph.
+
+    resume: whether pictures of a folder whose results are there already are left as they are.
+    """
+
+    def __init__(self, upscaler, overwrite=False, quiet=False, comparison=None, resume=False):
+        super().__init__(upscaler, overwrite, quiet, comparison)
+        self.resume = resume
 
     def run(self, source, target=None):
         """Enlarge `source`, a picture, a folder or None for an embedded photograph; returns the path of the result.
@@ -50,18 +57,25 @@ class StillsJob(Job):
         if self.upscaler.spec.frames > 1 and (pattern := pattern_of(pictures)):
             why = f"{self.upscaler.name} sees the frames before and after only in a film, as {pattern} would be"
             self.warnings.append(f"Each picture was enlarged alone: {why}.")
-        for picture, result in zip(pictures, targets, strict=True):
+        todo = [(picture, result) for picture, result in zip(pictures, targets, strict=True) if self._is_todo(result)]
+        if len(todo) < len(pictures):
+            self.warnings.append(f"{len(pictures) - len(todo)} of {len(pictures)} pictures were finished before.")
+        for picture, result in todo:
             check_target(picture, result, self.overwrite)
         target.mkdir(parents=True, exist_ok=True)
-        with ProgressBar(f"Enlarging {len(pictures)} pictures", self.quiet) as bar:
-            for number, (picture, result) in enumerate(zip(pictures, targets, strict=True)):
+        with ProgressBar(f"Enlarging {len(todo)} pictures", self.quiet) as bar:
+            for number, (picture, result) in enumerate(todo):
                 try:
                     self._file(picture, result)
                 except PictureError as error:
                     self.failed += 1
                     self.warnings.append(str(error))
-                bar((number + 1) / len(pictures), number + 1, {})
+                bar((number + 1) / len(todo), number + 1, {})
         return target
+
+    def _is_todo(self, result):
+        """Pictures appear whole or not at all, so one that is there is finished."""
+        return self.overwrite or not self.resume or not result.exists()
 
     def _photograph(self, target):
         """Shrink an embedded photograph, enlarge it again and say how near that comes to the original."""

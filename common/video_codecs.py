@@ -1,12 +1,14 @@
 """Which encoder suits a container and a pixel layout, and how each one takes its quality and effort."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from common.video_frames import VideoError, layout_of
 
 SHORT_NAMES = {"h264": "libx264", "x264": "libx264", "avc": "libx264", "h265": "libx265", "x265": "libx265"}
 SHORT_NAMES |= {"hevc": "libx265", "vp9": "libvpx-vp9", "vp8": "libvpx", "av1": "libsvtav1", "prores": "prores_ks"}
 ODD_SIZES = ("ffv1", "libvpx-vp9", "libvpx", "prores_ks", "mjpeg", "mpeg4", "ffvhuff", "utvideo")
+LOSSLESS = ("ffv1", "ffvhuff", "huffyuv", "utvideo", "magicyuv", "png", "rawvideo", "prores_ks")  # or nearly so
 OTHER_QUALITIES = {"qp", "b", "cq", "global_quality"}  # options that stand against a CRF
 MOV_FAMILY = ("mp4", "mov", "ipod", "3gp", "3g2", "f4v", "psp")
 MATROSKA_FAMILY = ("matroska", "webm")
@@ -43,6 +45,17 @@ ENCODERS = {
 }
 
 
+def repeatable(codec):
+    """Options with which an encoder makes the same of the same frames every time.
+
+    With AVX-512 the macroblock tree of x264 comes out differently from run to run at some widths, such as 96 and 320.
+    """
+    processor = Path("/proc/cpuinfo")
+    if codec == "libx264" and processor.exists() and "avx512" in processor.read_text(errors="replace"):
+        return {"x264-params": "asm=avx2"}
+    return {}
+
+
 def default_codec(container, layout):
     """The encoder for a container (FFmpeg's name) and a PixelLayout that keeps most and that most players know."""
     if container == "webm":
@@ -56,6 +69,12 @@ def default_codec(container, layout):
     if container == "avi" and layout.bits > 8:
         return "ffv1"
     return "libx264" if layout.bits == 8 else "libx265"
+
+
+def choose_codec(codec, container, layout):
+    """The name of the encoder that `codec` stands for, or that suits a container and a PixelLayout if it is None."""
+    codec = codec and codec.lower()
+    return SHORT_NAMES.get(codec, codec) or default_codec(container, layout)
 
 
 def find_encoder(codec):

@@ -140,6 +140,20 @@ class VideoReader:
         while self._backlog:
             sink(self._backlog.popleft())
 
+    def pass_on(self, until=None):
+        """Read on without decoding, up to `until` seconds or to the end, so that the other streams are handed on."""
+        with clear_errors(self.name):
+            for packet in self._packets:
+                self._note_end(packet)
+                if packet.stream.index != self.stream_index:
+                    self._hand_on(packet)
+                    continue
+                self.packets_read += 1
+                if until is not None and (packet_time(packet) or 0) > until:
+                    return
+            if until is None:
+                self._finish_warnings()
+
     # Opening
 
     def _prepare(self, start, end, frame_threads):
@@ -159,6 +173,7 @@ class VideoReader:
         self._end = None if end is None else self.begin + exact_seconds(end)
         if self._start is not None and has_index(self.container):
             self.container.seek(int(self._start / self.time_base), stream=self._stream)
+        self._packets = read_packets(self.container, self.name, self.warnings)
         self._frames = self._all_frames()
         self._first = next(self._frames, None)
         if self._first is None:
@@ -188,7 +203,7 @@ class VideoReader:
     def _all_frames(self):
         """Every frame of the piece, with repetitions in the place of damaged ones."""
         finished = False
-        for packet in read_packets(self.container, self.name, self.warnings):
+        for packet in self._packets:
             self._note_end(packet)
             if packet.stream.index != self.stream_index:
                 self._hand_on(packet)
@@ -376,8 +391,8 @@ def main_video(container, name):
 
 
 def exact_seconds(number):
-    """What is meant by a time such as the float 0.1: one tenth."""
-    return Fraction(number).limit_denominator(1_000_000)
+    """What is meant by a time such as the float 0.1: one tenth. Fractions mean themselves."""
+    return number if isinstance(number, Fraction) else Fraction(number).limit_denominator(1_000_000)
 
 
 def is_cover(stream):

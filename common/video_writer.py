@@ -14,13 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from common.files import temporary_beside
+from common.files import put_in_place, temporary_beside
 from common.video_codecs import (
     FILM_CONTAINERS,
     MOV_FAMILY,
-    SHORT_NAMES,
     check_times,
-    default_codec,
+    choose_codec,
     encoder_options,
     find_encoder,
     needed_padding,
@@ -140,7 +139,7 @@ class VideoWriter:
         with self._leaving_nothing_behind():
             if not self.frames_written:
                 raise VideoError(f"{self.name} was not written, because there was no frame to write")
-            self._store(self._reaching_the_end(self._with_decoding_times(self._stream.encode(None))))
+            self._store(self._reaching_the_end(self._last_packets()))
             if self._packets_encoded < self.frames_written:
                 missing = self.frames_written - self._packets_encoded
                 raise VideoError(f"{self.name} was not written, because the encoder lost {missing} frames")
@@ -152,7 +151,7 @@ class VideoWriter:
             self._check_after_refusals()
             self._say_what_was_lost()
             if self._temporary is not None:
-                os.replace(self._temporary, self.path)
+                self._give_name()
 
     def abort(self):
         """Give up and leave nothing behind; harmless after `close`."""
@@ -201,8 +200,7 @@ class VideoWriter:
         wanted = self.info.layout if pixel_format is None else layout_of(pixel_format)
         if wanted is None:
             raise VideoError(f"{pixel_format} is not a planar YUV or grey pixel format, such as yuv420p10le")
-        codec = codec and codec.lower()
-        self._codec = SHORT_NAMES.get(codec, codec) or default_codec(self._format, wanted)
+        self._codec = choose_codec(codec, self._format, wanted)
         encoder = find_encoder(self._codec)
         check_times(self.name, self._format, encoder)
         self.layout = supported_layout(encoder, wanted, self.warnings)
@@ -255,7 +253,8 @@ class VideoWriter:
         context.color_range = 2 if self._to_full else 1 if info.color_range or info.full_range else 0
         context.thread_type = "AUTO"
         _keep_durations(context)
-        if self._format in MOV_FAMILY and self._codec in ("libx265", "hevc_nvenc"):
+        _place_headers(context, self._format)
+        if self._container.format.name in MOV_FAMILY and self._codec in ("libx265", "hevc_nvenc"):
             context.codec_tag = "hvc1"  # Apple's players know no other
         if info.display_matrix:
             stream.set_display_matrix(self._scaled_matrix())
@@ -318,6 +317,9 @@ class VideoWriter:
         self._last_ticks = ticks
         return ticks
 
+    def _last_packets(self):
+        return self._with_decoding_times(self._stream.encode(None))
+
     def _with_decoding_times(self, packets):
         """x265 leaves them uninitialised where it never had more frames than it delays."""
         if self._codec == "libx265" and self.frames_written <= 4 and not self._packets_encoded:
@@ -364,6 +366,9 @@ class VideoWriter:
         if stored < self.frames_written:
             raise VideoError(f"{self.name} cannot be written: {self._refusal}")
         self.warnings.append(f"{self.name} lacks damaged packets of the copied streams: {self._refusal}.")
+
+    def _give_name(self):
+        put_in_place(self._temporary, self.path)
 
     # What was lost
 
@@ -438,21 +443,25 @@ def open_output(target, name):
     if not is_file(target):
         pipe = _Pipe(sys.stdout.buffer if target == "-" else target)
         return av.open(pipe, "w", format="matroska", container_options=MUXER_OPTIONS["matroska"])
+    return av.open(str(target), "w", container_options=MUXER_OPTIONS.get(container_by_suffix(target, name), {}))
+
+
+def container_by_suffix(path, name=None):
+    """FFmpeg's name of the container that the suffix of `path` stands for; raises VideoError if there is none."""
+    import av
+
     try:
-        container_format = av.open(str(target), "w").format.name
+        return av.open(str(path), "w").format.name  # makes no file yet
     except ValueError as error:
         known = "choose .mkv, .mp4, .mov, .webm, .avi or .ts"
-        raise VideoError(f"{name} has a suffix that stands for no video container; {known}") from error
-    return av.open(str(target), "w", container_options=MUXER_OPTIONS.get(container_format, {}))
+        raise VideoError(f"{name or path} has a suffix that stands for no video container; {known}") from error
 
 
 def holds_films(suffix):
     """Whether a suffix such as ".mp4" stands for a container in which any film keeps its times."""
-    import av
-
     try:
-        return av.open(f"film{suffix}", "w").format.name in FILM_CONTAINERS  # makes no file yet
-    except ValueError:
+        return container_by_suffix(f"film{suffix}") in FILM_CONTAINERS
+    except VideoError:
         return False
 
 
@@ -473,6 +482,15 @@ def _keep_durations(context):
     from av.codec.context import Flags
 
     context.flags |= int(Flags.frame_duration)
+
+
+def _place_headers(context, container):
+    """Have the encoder put its headers where a container (FFmpeg's name) has them: apart, or among the packets."""
+    import av
+
+    apart = int(av.format.ContainerFormat(container, "w").flags) & av.format.Flags.global_header.value
+    flag = int(av.codec.context.Flags.global_header)
+    context.flags = context.flags | flag if apart else context.flags & ~flag
 
 
 def _cut_or_repeated(plane, shape):

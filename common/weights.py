@@ -4,6 +4,7 @@ Keys are attribute paths (`conv1.weight`), kernels (outputs, inputs, rows, colum
 PyTorch `load_state_dict` takes. The header says which network, its dataclass as JSON, and how it was trained.
 """
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,14 @@ class Weights:
     network: Network
     tensors: dict[str, np.ndarray]
     info: dict[str, str] = field(default_factory=dict)
+
+    def fingerprint(self):
+        """A hash of the network and of all its tensors."""
+        content = hashlib.sha256(f"{self.name} {self.network.to_json()}".encode())
+        for key in sorted(self.tensors):
+            content.update(key.encode())
+            content.update(np.ascontiguousarray(self.tensors[key], np.float32))
+        return content.hexdigest()
 
 
 def shipped(name, scale):

@@ -15,13 +15,16 @@ SUDDEN = 3.0  # and how many times the change before it, so that a flickering or
 FAINT = 0.01  # difference of blocks, of the whole range, below which a picture is taken for an even one with noise
 
 
-def windows(frames, radius):
-    """Yield a list of 2 radius + 1 frames for every one of `frames`, which lies in its middle."""
+def windows(frames, radius, is_cut=None):
+    """Yield a list of 2 radius + 1 frames for every one of `frames`, which lies in its middle.
+
+    is_cut: says of each frame in turn whether a new scene begins with it; by default a `CutDetector` does.
+    """
     held = deque()  # (frame, scene) from `radius` before the middle on
-    detector, scene = CutDetector(), 0
+    is_cut, scene = is_cut or CutDetector().is_cut, 0
     middle, begun = 0, 0  # position of the next middle, and of the first frame held
     for frame in frames:
-        scene += bool(radius) and detector.is_cut(frame)
+        scene += bool(radius) and is_cut(frame)
         held.append((frame, scene))
         if len(held) + begun > middle + radius:
             yield _window(held, middle - begun, radius)
@@ -51,7 +54,7 @@ class CutDetector:
         self.before, self.change = None, 0.0
 
     def is_cut(self, frame):
-        blocks = block_means(frame.luma) / (2**frame.bits - 1)
+        blocks = _shares(frame)
         before, self.before = self.before, blocks
         if before is None or before.shape != blocks.shape:
             return False
@@ -60,6 +63,15 @@ class CutDetector:
         cut = change > CHANGED and change > SUDDEN * usual
         self.change = 0.0 if cut else change
         return cut
+
+    def go_on(self, frame, change):
+        """Come to the state behind `frame`, in which `change` was that of another detector."""
+        self.before, self.change = _shares(frame), change
+
+
+def _shares(frame):
+    """The blocks of a frame as shares of the brightest possible."""
+    return block_means(frame.luma) / (2**frame.bits - 1)
 
 
 def spread(blocks):
