@@ -84,9 +84,9 @@ def joined(framework, device="auto", devices=None):
     group.leave()  # not after an error, when the others may not come
 
 
-def place(framework):
+def place(framework, environment=os.environ):
     """(number of this process, from 0, number of all processes); raises ProcessesError."""
-    by_torchrun, by_tensorflow = _of_torchrun(), _of_tensorflow()
+    by_torchrun, by_tensorflow = _of_torchrun(environment), _of_tensorflow(environment)
     if framework == "torch" and by_torchrun[1] == 1 < by_tensorflow[1]:
         raise ProcessesError("TF_CONFIG is for --framework tensorflow; PyTorch's processes are started by torchrun.")
     if framework == "tensorflow" and by_tensorflow[1] == 1 < by_torchrun[1]:
@@ -94,17 +94,17 @@ def place(framework):
     return by_torchrun if framework == "torch" else by_tensorflow
 
 
-def _of_torchrun():
+def _of_torchrun(environment):
     try:
-        return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        return int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1))
     except ValueError:
         raise ProcessesError("RANK and WORLD_SIZE, which torchrun sets, are no numbers.") from None
 
 
-def _of_tensorflow():
+def _of_tensorflow(environment):
     """Only workers train: a chief, if there is one, is the first of them."""
     try:
-        config = json.loads(os.environ.get("TF_CONFIG") or "{}")
+        config = json.loads(environment.get("TF_CONFIG") or "{}")
         cluster, task = config.get("cluster", {}), config.get("task", {})
         tasks = [(kind, number) for kind in ("chief", "worker") for number in range(len(cluster.get(kind, ())))]
         return (tasks.index((task["type"], task["index"])), len(tasks)) if cluster else (0, 1)
