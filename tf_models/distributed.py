@@ -81,7 +81,7 @@ class Group(Alone):
         """Tensors of one number each, of every device, as numbers averaged over all devices."""
         with reaching():
             means = self.strategy.run(self.means, args=(tensors,))
-        return [float(self.strategy.experimental_local_results(mean)[0]) for mean in means]
+            return [float(self.strategy.experimental_local_results(mean)[0]) for mean in means]
 
     @tf.function
     def means(self, tensors):
