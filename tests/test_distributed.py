@@ -28,7 +28,7 @@ NETWORKS = {
     "srresnet": ["--model", "srresnet", "--variant", "blocks=1", "--variant", "width=8", "--image_size", "8",
                  "--learning_rate", "0.01", "--optimizer", "adam", "--precision", "fp64"],
     "srgan": ["--model", "srgan", "--variant", "blocks=1", "--variant", "width=8", "--image_size", "16",
-              "--label_size", "32", "--learning_rate", "0.001", "--optimizer", "adam", "--precision", "fp64"],
+              "--label_size", "32", "--learning_rate", "0.001", "--optimizer", "sgd", "--precision", "fp64"],
 }  # fmt: skip
 BOUND = 300  # seconds after which a process is taken to wait for ever
 # Processes are copies of one that has loaded both frameworks, so that each begins at once.
@@ -60,7 +60,7 @@ class Processes:
             output.unlink(missing_ok=True)
         places = of_tensorflow(number) if framework == "tensorflow" else of_torchrun(number)
         self.all = [
-            CONTEXT.Process(target=work, args=(arguments, place, str(output)))
+            CONTEXT.Process(target=work, args=(arguments, place, str(output)), daemon=True)
             for place, output in zip(places, self.outputs, strict=True)
         ]
         for process in self.all:
