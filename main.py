@@ -56,7 +56,14 @@ def parser():
     length.add_argument("--epoch", type=cli.positive(int), help="length of the run in passes over the data")
     length.add_argument("--steps", type=cli.positive(int), help="... in batches")
     length.add_argument("--minutes", type=cli.positive(float), help="... in minutes (default: 8)")
-    train.add_argument("--batch_size", type=cli.positive(int), help="sub-images a step (srcnn: 128)")
+    train.add_argument(
+        "--batch_size", type=cli.positive(int), help="sub-images a step, of all devices together (srcnn: 128)"
+    )
+    train.add_argument(
+        "--devices",
+        type=cli.positive(int),
+        help="devices of this machine that share each batch in TensorFlow; in PyTorch torchrun says so (default: 1)",
+    )
     train.add_argument("--image_size", type=cli.positive(int), help="side of an input sub-image (srcnn: 33)")
     train.add_argument("--label_size", type=cli.positive(int), help="side of its target (srcnn: 21)")
     train.add_argument(
@@ -127,21 +134,25 @@ def parser():
 
 
 def train(arguments):
-    from common import experiments, training
+    from common import experiments, processes, training
 
-    with tempfile.TemporaryDirectory() as scratch:
-        run = experiments.training_run(arguments, Path(scratch))
+    place = arguments.framework, arguments.device, arguments.devices
+    with tempfile.TemporaryDirectory() as scratch, processes.joined(*place) as group:
+        run = experiments.training_run(arguments, Path(scratch), group)
         try:
-            with cli.ProgressBar(f"Training {run.title}") as bar:
-                report = training.train(run, bar)
+            with cli.ProgressBar(f"Training {run.title}", quiet=not group.first) as bar:
+                report = training.train(run, bar, group)
         except training.Interrupted as stop:
-            print(
-                f"Stopped after step {stop.step}; the same command with --resume goes on from there.", file=sys.stderr
-            )
+            if group.first:
+                print(
+                    f"Stopped after step {stop.step}; the same command with --resume goes on from there.",
+                    file=sys.stderr,
+                )
             raise KeyboardInterrupt from None
-    cli.write_report(arguments.report, report)
-    experiments.print_training(report)
-    print(report["weights"])
+    if group.first:
+        cli.write_report(arguments.report, report)
+        experiments.print_training(report)
+        print(report["weights"])
 
 
 def test(arguments):

@@ -38,7 +38,8 @@ def start_tensorflow_quietly():
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user's own Keras is set to
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    # Of a lost process an exception tells the others: they need not hear of it from every part of TensorFlow as well.
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3" if "TF_CONFIG" in os.environ else "2"
     with stderr_closed():
         importlib.import_module("tensorflow").config.list_physical_devices()
 

@@ -189,8 +189,10 @@ class Dataset:
     Small files are held in memory, larger ones read batch by batch; the batches are the same. Use as a context manager.
     """
 
-    def __init__(self, path, batch_size, seed=0, memory=2 << 30):
-        """memory: bytes that may be used to hold the file. Raises DatasetError, one sentence, if it is no data set."""
+    def __init__(self, path, batch_size, seed=0, memory=2 << 30, part=(0, 1)):
+        """memory: bytes that may be used to hold the file. part: (number of the reader, from 0, of how many), who get
+        an equal part each of every batch. Raises DatasetError, one sentence, if it is no data set.
+        """
         import h5py
 
         if not Path(path).is_file():
@@ -204,7 +206,7 @@ class Dataset:
             raise DatasetError(f"{path} is no whole data set: {', '.join(sorted(missing)) or 'its end'} is missing.")
         self.data, self.label = self.file["data"], self.file["label"]
         self.batch_size = min(batch_size, len(self.data))
-        self.seed = seed
+        self.seed, self.part = seed, part
         self.attributes = dict(self.file.attrs)
         if self.data.nbytes + self.label.nbytes <= memory:
             self.data, self.label = self.data[()], self.label[()]
@@ -228,7 +230,7 @@ class Dataset:
         return [(name, store[()]) for name, store in self.file["validation"].items()]
 
     def batch(self, step):
-        """(data, label) float32 of training step `step`, from 0.
+        """(data, label) float32 of training step `step`, from 0, of which only the reader's part.
 
         In an epoch no sub-image comes twice; those that fill no whole batch are left out.
         """
@@ -236,6 +238,8 @@ class Dataset:
         if epoch != self._epoch:
             self._epoch, self._order = epoch, np.random.default_rng((self.seed, epoch)).permutation(len(self))
         chosen = self._order[place * self.batch_size : (place + 1) * self.batch_size]
+        number, parts = self.part
+        chosen = chosen[len(chosen) * number // parts : len(chosen) * (number + 1) // parts]
         rank = np.argsort(chosen)  # HDF5 reads in ascending order only; the drawn one is what makes batches random
         back = np.argsort(rank)
         return self.data[chosen[rank]][back], self.label[chosen[rank]][back]

@@ -17,8 +17,11 @@ from common.weights import load_weights, shipped, weights_for, with_motion
 DEFAULT_MINUTES = 8  # of training, if no length is asked for
 
 
-def training_run(arguments, scratch):
-    """The `Run` that `arguments` ask for, its data set built; `scratch` is a folder for temporary files."""
+def training_run(arguments, scratch, group):
+    """The `Run` that `arguments` ask for, its data set built; `scratch` is a folder for temporary files.
+
+    group: of common/processes.py, whose first process builds the data set while the others wait.
+    """
     from common.dataset import Dataset
     from common.training import Run
 
@@ -30,7 +33,7 @@ def training_run(arguments, scratch):
     if arguments.content_loss and not spec.adversarial:
         raise cli.UsageError(f"{arguments.model} has no --content_loss, but a --loss.")
     folder = Path(arguments.checkpoint_dir)
-    dataset = prepared_dataset(arguments, spec, recipe, folder, scratch)
+    dataset = prepared_dataset(arguments, spec, recipe, folder, scratch, group)
     steps, minutes = arguments.steps, arguments.minutes
     with Dataset(dataset, recipe.batch_size, memory=0) as opened:
         # What a prepared file was cut to is what the network is trained on, whatever the flags say.
@@ -90,7 +93,7 @@ def asked_network(arguments):
     return network(arguments.model, **options)
 
 
-def prepared_dataset(arguments, spec, recipe, folder, scratch):
+def prepared_dataset(arguments, spec, recipe, folder, scratch, group):
     """Path of the HDF5 file to train on: the one given, the one built before from the same pictures, or a new one."""
     from common.dataset import Source, build, describe, is_built
     from common.training import title_of
@@ -113,13 +116,19 @@ def prepared_dataset(arguments, spec, recipe, folder, scratch):
         seed=arguments.seed,
     )
     target = folder / f"{title_of(arguments.model, spec)}.h5"
-    if not is_built(target, source):
+    if group.first and not is_built(target, source):
         with cli.ProgressBar("Cutting sub-images") as bar:
             skipped = build(target, pictures, spec, source, lambda done, total, skipped: bar(done / total, done, {}))
         for _, why in skipped:
             print(f"Skipped: {why}", file=sys.stderr)
         if skipped:
             print(f"{len(skipped)} of {len(pictures)} pictures were skipped.", file=sys.stderr)
+    group.wait()
+    if not (group.first or is_built(target, source)):
+        raise cli.CommandError(
+            f"{target} is not the data set that the first process has there: all need the same --train_dir and "
+            "--checkpoint_dir, or a copy of the .h5 file as --train_dir."
+        )
     return target
 
 

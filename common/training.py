@@ -21,6 +21,7 @@ from common.logs import Log, read_log
 from common.metrics import compare, papers_protocol
 from common.networks import VGG19, Network, network
 from common.patches import crop_to_multiple, neighbours
+from common.processes import Alone, Lost
 from common.recipes import Recipe
 from common.resize import resize
 from common.upscaler import Upscaler, from_unit
@@ -89,14 +90,23 @@ class Run:
         return Path(self.folder) / f"{self.title}.jsonl"
 
 
-def train(run, progress=None):
+def train(run, progress=None, group=None):
     """Train as `run` says; returns the report of design: steps, seconds, losses, validation figures, weights file.
 
-    progress: called as progress(fraction, step, numbers) now and then. Raises TrainingError if the loss stops being a
-    number or a checkpoint cannot be continued, DatasetError for a bad data set, Interrupted after Ctrl-C.
+    progress: called as progress(fraction, step, numbers) now and then. group: of common/processes.py, the processes
+    that each call this with the same `run`. Raises TrainingError if the loss stops being a number, a checkpoint cannot
+    be continued, a batch cannot be shared or another process is lost; DatasetError for a bad data set; Interrupted
+    after Ctrl-C on any process.
     """
-    with Dataset(run.dataset, run.recipe.batch_size, run.seed, run.memory) as dataset:
-        return Loop(run, dataset, progress or (lambda fraction, step, numbers: None)).run_to_the_end()
+    group = group or Alone()
+    part = group.rank, group.size
+    with Dataset(run.dataset, run.recipe.batch_size, run.seed, run.memory, part) as dataset:
+        if dataset.batch_size % group.shares:
+            raise TrainingError(
+                f"A batch of {dataset.batch_size} sub-images cannot be shared equally by {group.shares}: "
+                f"take a --batch_size that is a multiple of {group.shares}."
+            )
+        return Loop(run, dataset, progress or (lambda fraction, step, numbers: None), group).run_to_the_end()
 
 
 def title_of(name, spec):
@@ -122,31 +132,36 @@ class Loop:
 
     The weights it keeps are those of the highest PSNR on the pictures held back. In adversarial training they are the
     latest: by PSNR the best would be those it began with, which draw no detail that they could get wrong.
+
+    Of several processes all train, and the first does the rest: it validates, and writes checkpoints and logs.
     """
 
-    def __init__(self, run, dataset, progress):
-        self.run, self.dataset, self.progress = run, dataset, progress
+    def __init__(self, run, dataset, progress, group):
+        self.run, self.dataset, self.progress, self.group = run, dataset, progress, group
         self._check_dataset()
         tensors = initial_tensors(run.spec, run.seed)
         if run.start:
             tensors |= same_layers(run.start.tensors, tensors)
-        self.training = self._training(tensors)
-        self.validator = Validator(run, dataset, tensors)
+        with group.scope():
+            self.training = self._training(tensors)
+        self.validator = Validator(run, dataset, tensors) if group.first else None
         self.step, self.seconds = 0, 0.0
         self.best, self.best_psnr, self.figures = tensors, -math.inf, {}
         if run.resume:
             self._load_checkpoint()
-        else:
+        elif group.first:
             set_aside(run)
         # Counted in parts of the length of this run, which may be another than that of the one it continues.
         self.next_validation = math.floor(self._fraction() * VALIDATIONS) + 1
         self.has_checkpoint = run.resume
-        self.log = Log(run.log_path, Path(run.folder) / "tensorboard" / run.title, self.step)
+        self.log = None
+        if group.first:
+            self.log = Log(run.log_path, Path(run.folder) / "tensorboard" / run.title, self.step)
 
     def _training(self, tensors):
         """The network in training, from `tensors`, with the discriminator against it if it has one."""
         run, module = self.run, backend.load(self.run.framework, "training")
-        network = run.spec, tensors, run.recipe, run.device, run.precision
+        network = run.spec, tensors, run.recipe, run.device, run.precision, self.group
         if not run.spec.adversarial:
             return module.Training(*network)
         side = self.dataset.label.shape[1]
@@ -162,30 +177,38 @@ class Loop:
 
     def run_to_the_end(self):
         batches = self.dataset.batches(self.step)
-        before, since = self.seconds, time.perf_counter()
         try:
+            self.group.wait()  # for the first, which had more to prepare
             with Interruption() as interruption:
-                while self._fraction() < 1:
-                    data, label = next(batches)
-                    progress = self._fraction()
-                    loss = self.training.step(data, label, self.run.recipe.rate(self.step, progress), progress)
-                    self.step += 1
-                    self.seconds = before + time.perf_counter() - since
-                    due = self._fraction() * VALIDATIONS >= self.next_validation
-                    if due or self.step % CHECKED_EVERY == 0:
-                        self._look_at(float(loss))
-                    if due:
-                        self._validate()
-                        self._save_checkpoint()
-                        # Validation is no training: the clock of a timed run stands still.
-                        before, since = self.seconds, time.perf_counter()
-                    elif interruption.asked:
-                        self._save_checkpoint()
-                        raise Interrupted(self.step)
+                self._run(batches, interruption)
+        except Lost as lost:
+            kept = f"--resume goes on from {self.run.checkpoint_path}" if self.has_checkpoint else "nothing is kept yet"
+            raise TrainingError(f"{lost}; {kept}.") from lost
         finally:
             batches.close()
-            self.log.close()
-        return self._report()
+            if self.log:
+                self.log.close()
+        return self._report() if self.group.first else None
+
+    def _run(self, batches, interruption):
+        before, since = self.seconds, time.perf_counter()
+        while self._fraction() < 1:
+            data, label = next(batches)
+            progress = self._fraction()
+            self.training.step(data, label, self.run.recipe.rate(self.step, progress), progress)
+            self.step += 1
+            seconds = before + time.perf_counter() - since
+            self.seconds, asked = self.group.agree(seconds, interruption.asked)
+            due = self._fraction() * VALIDATIONS >= self.next_validation
+            if due or self.step % CHECKED_EVERY == 0:
+                self._look_at(self.group.averages(self.training.terms))
+            if due:
+                self._keep(validated=True)
+                # Validation is no training: the clock of a timed run stands still.
+                before, since = self.seconds, time.perf_counter()
+            elif asked:
+                self._keep()
+                raise Interrupted(self.step)
 
     def _fraction(self):
         """How much of the run is behind us, in [0, 1]."""
@@ -193,12 +216,13 @@ class Loop:
             return self.step / self.run.steps
         return self.seconds / (60 * self.run.minutes)
 
-    def _look_at(self, loss):
-        if not math.isfinite(loss):
+    def _look_at(self, terms):
+        if not math.isfinite(terms["loss"]):
             self._give_up()
+        if not self.group.first:
+            return
         rate = self.run.recipe.rate(self.step, self._fraction())
         speed = self.step * self.dataset.batch_size / max(self.seconds, 1e-9)
-        terms = {name: float(term) for name, term in self.training.terms.items()}
         self.log.write(self.step, **terms, learning_rate=rate, samples_per_second=speed)
         self.progress(self._fraction(), self.step, {**terms, "best": self.best_psnr, "samples/s": speed})
 
@@ -209,13 +233,22 @@ class Loop:
             f"{self.run.recipe.learning_rate:g} should help{kept}."
         )
 
+    def _keep(self, validated=False):
+        """Write a checkpoint, the weights having been `validated` or not; all go on when the first has done so."""
+        if self.group.first and validated:
+            self._validate()
+        if self.group.first:
+            self._save_checkpoint()
+        self.has_checkpoint = True
+        self.next_validation = math.floor(self._fraction() * VALIDATIONS) + 1
+        self.group.wait()
+
     def _validate(self):
         weights = self.training.weights()
         figures, picture = self.validator(weights)
         aim = figures["psnr" if self.run.recipe.picture_weight else "compensated_psnr"]
         if math.isnan(aim):
             self._give_up()
-        self.next_validation = math.floor(self._fraction() * VALIDATIONS) + 1
         self.log.write(self.step, **figures)
         self.log.picture(self.step, "validation", picture)
         if aim > self.best_psnr or self.run.spec.adversarial:
@@ -254,7 +287,6 @@ class Loop:
         arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
         with written_whole(self.run.checkpoint_path) as temporary:
             save_file(arrays, temporary, metadata=header)
-        self.has_checkpoint = True
 
     def _load_checkpoint(self):
         path = self.run.checkpoint_path
@@ -272,7 +304,7 @@ class Loop:
             raise TrainingError(f"{path} is not complete ({error}).") from None
         self.best_psnr, self.figures = float(header["best_psnr"]), json.loads(header["figures"])
         self.best = {name.removeprefix("best/"): array for name, array in arrays.items() if name.startswith("best/")}
-        if math.isfinite(self.best_psnr) and not self.run.weights_path.exists():
+        if self.group.first and math.isfinite(self.best_psnr) and not self.run.weights_path.exists():
             self._save_weights()
 
     def _identity(self):

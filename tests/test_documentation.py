@@ -8,16 +8,18 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from clips import make_clip
+from torch.distributed.run import get_args_parser as torchrun_parser
 
 import main
 import super_resolve
-from common import benchmark, cli, experiments, export, speed, video_recipes
+from common import benchmark, cli, experiments, export, processes, speed, video_recipes
 from common.images import Picture, write_picture
 from common.networks import NETWORKS, network
 from common.weights import Weights, initial_tensors, save_weights
@@ -60,10 +62,14 @@ sys.exit(max(int(programs[name](words)) for name, words in json.loads(sys.argv[1
 
 @dataclass(frozen=True)
 class Stage:
-    """One program of a command line. target: the file that its output is redirected to, or None."""
+    """One program of a command line. target: the file that its output is redirected to, or None. environment: what
+    stands before it, or what torchrun adds, of which `words` says no more: tests run one process (see
+    test_distributed.py for several).
+    """
 
     words: tuple[str, ...]
     target: str | None = None
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def program(self):
@@ -117,17 +123,23 @@ def pipelines(line):
 
 
 def _stage(words):
+    settings = list(takewhile(re.compile("[A-Z_]+=").match, words))
+    environment, words = dict(setting.split("=", 1) for setting in settings), words[len(settings) :]
+    if words[0] == "torchrun":
+        launch = torchrun_parser().parse_args(words[1:])
+        environment |= {"RANK": "0", "WORLD_SIZE": launch.nproc_per_node}
+        words = ["python", launch.training_script, *launch.training_script_args]
     if ">" in words:
         place = words.index(">")
-        return Stage(tuple(words[:place]), words[place + 1])
-    return Stage(tuple(words))
+        return Stage(tuple(words[:place]), words[place + 1], environment)
+    return Stage(tuple(words), None, environment)
 
 
 def described_commands():
     """(page, line) of every command in a shell block or in running text, of this project as it is."""
     for page in PAGES:
         text = page_text(page)
-        commands = [span for span in spans_of(text) if re.match(r"(python3?|make|pip) \S", span)]
+        commands = [span for span in spans_of(text) if re.match(r"(python3?|torchrun|make|pip) \S", span)]
         yield from ((page, line) for line in dict.fromkeys([*lines_of(text), *commands]))
 
 
@@ -144,7 +156,8 @@ def check_usage(stage, capsys):
     """Fail unless the program of `stage` exists and takes its arguments."""
     name, arguments = stage.program, stage.arguments
     if name in PROGRAMS:
-        check_arguments(name, arguments, capsys)
+        parsed = check_arguments(name, arguments, capsys)
+        assert not stage.environment or processes.place(parsed.framework, stage.environment)[1] > 1
     elif name == "make":
         assert set(arguments) <= make_targets()
     elif name == "pip":
@@ -160,17 +173,19 @@ def check_usage(stage, capsys):
 
 
 def check_arguments(name, arguments, capsys):
+    """The parsed arguments, None for a --help; fails if they are wrong."""
     try:
         parsed = PROGRAMS[name][0]().parse_args(arguments)
     except SystemExit as stop:
         assert stop.code == cli.DONE, capsys.readouterr().err  # it was --help
-        return
+        return None
     if name == "main.py":
         spec = experiments.asked_network(parsed)
         experiments.layer_rates(parsed.layer_rate or [], spec)
         assert not parsed.part or spec.recipe_for(parsed.part)
         assert not parsed.recompute or spec.recomputes
         assert not parsed.content_loss or spec.adversarial
+    return parsed
 
 
 def make_targets():
@@ -185,7 +200,8 @@ def extras_of_setup():
 
 @pytest.mark.parametrize("page", PAGES)
 def test_flags_in_running_text_exist(page):
-    known = {flag for parser, _ in PROGRAMS.values() for flag in flags_of(parser())}
+    parsers = [torchrun_parser(), *(parser() for parser, _ in PROGRAMS.values())]
+    known = {flag for parser in parsers for flag in flags_of(parser)}
     named = {flag for span in spans_of(page_text(page)) for flag in re.findall(r"(?<![\w-])--[a-z][\w-]*", span)}
     assert named <= known
 
@@ -272,7 +288,7 @@ def shortened(program, arguments):
         return [*arguments, "--framework", "torch", "--quiet", "--overwrite"]
     if program == "common.benchmark":
         return [*arguments, "--framework", "torch"]
-    for flag in LENGTHS & set(arguments):
+    for flag in (LENGTHS | {"--devices"}) & set(arguments):
         place = arguments.index(flag)
         arguments = arguments[:place] + arguments[place + 2 :]
     parsed = main.parser().parse_args(arguments)

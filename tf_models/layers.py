@@ -10,6 +10,8 @@ from functools import partial
 import keras
 import tensorflow as tf
 
+from common.processes import Alone
+
 PRECISIONS = {"fp64": tf.float64, "fp32": tf.float32, "bf16": tf.bfloat16, "fp16": tf.float16}
 MOMENTUM = 0.1  # of the batch in the running statistics: PyTorch's sense, one minus that of Keras
 EPSILON = 1e-5  # added to variances
@@ -85,6 +87,7 @@ class BatchNorm(keras.layers.Layer):
 
     With `measuring` on, as in training, by mean and variance of the batch, which move the running ones a tenth of the
     way towards them, the variance as the unbiased estimate; else by the running ones. Computed in float32 at least.
+    `group` (of common/processes.py) shares the batch, whose mean and variance are those of all shares together.
     """
 
     def __init__(self, width):
@@ -95,16 +98,17 @@ class BatchNorm(keras.layers.Layer):
         self.running_mean = add(name="running_mean", initializer="zeros", trainable=False)
         self.running_var = add(name="running_var", initializer="ones", trainable=False)
         self.measuring = False
+        self.group = Alone()
 
     def call(self, x):
         exact = tf.cast(x, self.weight.dtype)
         mean, variance = self.running_mean.value, self.running_var.value
         if self.measuring:
             # In two steps, as a sum of that many pixels in one loses digits.
-            mean = tf.reduce_mean(tf.reduce_mean(exact, axis=2), axis=(0, 1))
+            (mean,) = self.group.mean([tf.reduce_mean(tf.reduce_mean(exact, axis=2), axis=(0, 1))])
             squares = tf.math.squared_difference(exact, mean)
-            variance = tf.reduce_mean(tf.reduce_mean(squares, axis=2), axis=(0, 1))
-            count = tf.cast(tf.size(x) / tf.size(mean), exact.dtype)
+            (variance,) = self.group.mean([tf.reduce_mean(tf.reduce_mean(squares, axis=2), axis=(0, 1))])
+            count = tf.cast(tf.size(x) / tf.size(mean), exact.dtype) * self.group.shares
             for running, value in ((self.running_mean, mean), (self.running_var, variance * count / (count - 1))):
                 running.assign((1 - MOMENTUM) * running + MOMENTUM * value)
         scale = self.weight * tf.math.rsqrt(variance + EPSILON)
@@ -260,11 +264,14 @@ def set_precision(model, precision):
             layer.precision = PRECISIONS["fp32"] if layer.head and precision != "fp64" else kind
 
 
-def set_measuring(model, measuring):
-    """Whether batch normalisation takes the statistics of the batch, as in training, or the running ones."""
+def set_measuring(model, measuring, group=None):
+    """Whether batch normalisation takes the statistics of the batch, as in training, or the running ones.
+
+    group: those that share the batch.
+    """
     for _, layer in parts(model):
         if isinstance(layer, BatchNorm):
-            layer.measuring = measuring
+            layer.measuring, layer.group = measuring, group or Alone()
 
 
 def parts(model, prefix=""):

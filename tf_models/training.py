@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from common.processes import Alone
 from tf_models.layers import from_nhwc, load_tensors, named_weights, set_measuring, to_numpy, trained_weights
 from tf_models.losses import (
     adversarial_loss,
@@ -20,16 +21,18 @@ from tf_models.runtime import build, choose_device, choose_precision
 class Training:
     """A network, its optimiser and the moving average of its weights.
 
-    spec, recipe: of common/networks.py and common/recipes.py. tensors: initial weights by attribute path.
+    spec, recipe: of common/networks.py and common/recipes.py. tensors: initial weights by attribute path. group: of
+    common/processes.py, with which this process shares each batch.
     """
 
-    def __init__(self, spec, tensors, recipe, device="auto", precision="fp32"):
+    def __init__(self, spec, tensors, recipe, device="auto", precision="fp32", group=None):
         self.recipe = recipe
+        self.group = group or Alone()
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self.model = build(spec, self.precision)
         load_tensors(self.model, tensors)
-        set_measuring(self.model, True)
+        set_measuring(self.model, True, self.group)
         self.parameters = named_weights(self.model)
         self.average = {name: tf.Variable(parameter) for name, parameter in self.parameters.items()}
         self.factors = {name: recipe.layer_rates.get(name.split(".")[0], 1.0) for name in self.parameters}
@@ -44,12 +47,13 @@ class Training:
     def step(self, data, label, rate, progress=0.0):
         """Train on one batch, (N, H, W, C) float32 arrays in [0, 1]; returns the loss, a tensor still on the device.
 
-        rate: the learning rate. progress: how much of the run is behind it, in [0, 1].
+        In a group, that is the part of the batch that this process has, and its loss. rate: the learning rate.
+        progress: how much of the run is behind it, in [0, 1].
         """
         self.count += 1
         data, label = (from_nhwc(batch, self.device) for batch in (data, label))
         rate, count, progress = (tf.constant(number, self.kind) for number in (rate, self.count, progress))
-        self.terms = self.update(data, label, rate, count, progress)
+        self.terms = self.group.run(self.update, data, label, rate, count, progress)
         self.optimizer.refresh(self.count)
         return self.terms["loss"]
 
@@ -67,13 +71,18 @@ class Training:
 
     def gradients(self, data, label, progress):
         """(loss, gradients by name, shortened to the recipe's length) of one batch."""
-        data, label = (augment(tf.cast(batch, self.kind)) for batch in (data, label))
+        data, label = (self.turned(batch) for batch in (data, label))
         with tf.GradientTape() as tape:
             loss = objective(self.model, data, label, self.recipe, progress)
         return loss, self.shortened(tape.gradient(loss, list(self.trained.values())))
 
+    def turned(self, batch):
+        """A share of a batch, in the precision of the training, each picture turned as in the whole batch."""
+        return augment(tf.cast(batch, self.kind), self.group.share() * batch.shape[0])
+
     def shortened(self, gradients):
-        """The list of `gradients` by name, shortened together to the recipe's length."""
+        """The list of `gradients` by name, averaged over the group and shortened together to the recipe's length."""
+        gradients = self.group.mean(gradients)
         norm = tf.sqrt(sum(tf.reduce_sum(tf.square(gradient)) for gradient in gradients))
         shorter = self.recipe.clip_norm / tf.maximum(norm, self.recipe.clip_norm) if self.recipe.clip_norm else 1.0
         return {name: shorter * g for name, g in zip(self.trained, gradients, strict=True)}
@@ -116,11 +125,13 @@ class Adversarial(Training):
     loss compares, None where it compares pixels.
     """
 
-    def __init__(self, spec, tensors, recipe, device="auto", precision="fp32", *, discriminator, features=None):
-        super().__init__(spec, tensors, recipe, device, precision)
+    def __init__(
+        self, spec, tensors, recipe, device="auto", precision="fp32", group=None, *, discriminator, features=None
+    ):
+        super().__init__(spec, tensors, recipe, device, precision, group)
         self.factor = spec.factor
         self.discriminator = self.built(*discriminator)
-        set_measuring(self.discriminator, True)
+        set_measuring(self.discriminator, True, self.group)
         self.judges = trained_weights(self.discriminator)
         self.discriminator_optimizer = OPTIMIZERS[recipe.optimizer](self.judges, recipe.betas)
         self.features = self.built(*features) if features else None
@@ -138,7 +149,7 @@ class Adversarial(Training):
 
     @tf.function(reduce_retracing=True)
     def update(self, data, label, rate, count, progress):
-        data, label = (augment(tf.cast(batch, self.kind)) for batch in (data, label))
+        data, label = (self.turned(batch) for batch in (data, label))
         with tf.GradientTape() as tape:
             enlarged = centre(self.model(data), label.shape[1:3])
             with tape.stop_recording():
@@ -164,7 +175,8 @@ class Adversarial(Training):
         with tf.GradientTape() as tape:
             verdicts = self.discriminator(true), self.discriminator(enlarged)
             loss = discriminator_loss(*verdicts)
-        gradients = dict(zip(self.judges, tape.gradient(loss, list(self.judges.values())), strict=True))
+        gradients = self.group.mean(tape.gradient(loss, list(self.judges.values())))
+        gradients = dict(zip(self.judges, gradients, strict=True))
         rates = dict.fromkeys(self.judges, rate * self.recipe.discriminator_rate)
         self.discriminator_optimizer.step(gradients, count, rates)
         d_real, d_fake = (tf.reduce_mean(tf.sigmoid(verdict)) for verdict in verdicts)
@@ -175,11 +187,13 @@ class Adversarial(Training):
         return {**super().groups(), **rival, "discriminator_optimizer": self.discriminator_optimizer.state}
 
 
-def augment(batch):
-    """Turn and mirror a batch (N, S, S, C): picture i by the i-th of the 8 symmetries of the square, cyclically."""
+def augment(batch, first=0):
+    """Turn and mirror a batch (N, S, S, C): picture i by the i-th of the 8 symmetries of the square, cyclically,
+    counted from `first`.
+    """
     parts = []
-    for symmetry in range(min(8, batch.shape[0])):
-        part = batch[symmetry::8]
+    for place in range(min(8, batch.shape[0])):
+        part, symmetry = batch[place::8], (first + place) % 8
         part = tf.reverse(part, [1]) if symmetry & 1 else part
         part = tf.reverse(part, [2]) if symmetry & 2 else part
         parts.append(tf.transpose(part, (0, 2, 1, 3)) if symmetry & 4 else part)

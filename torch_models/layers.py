@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from common.processes import Alone
+
 PRECISIONS = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MOMENTUM = 0.1  # of the batch in the running statistics: PyTorch's sense, one minus that of Keras
 EPSILON = 1e-5  # added to variances
@@ -77,6 +79,7 @@ class BatchNorm(nn.Module):
 
     With `measuring` on, as in training, by mean and variance of the batch, which move the running ones a tenth of the
     way towards them, the variance as the unbiased estimate; else by the running ones. Computed in float32 at least.
+    `group` (of common/processes.py) shares the batch, whose mean and variance are those of all shares together.
     """
 
     def __init__(self, width):
@@ -86,10 +89,22 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(width))
         self.register_buffer("running_var", torch.ones(width))
         self.measuring = False
+        self.group = Alone()
 
     def forward(self, x):
-        statistics = self.running_mean, self.running_var
-        return F.batch_norm(x, *statistics, self.weight, self.bias, self.measuring, MOMENTUM, EPSILON)
+        if not self.measuring or self.group.shares == 1:
+            statistics = self.running_mean, self.running_var
+            return F.batch_norm(x, *statistics, self.weight, self.bias, self.measuring, MOMENTUM, EPSILON)
+        exact = x.to(self.weight.dtype)  # by hand, as PyTorch's SyncBatchNorm is for GPUs only
+        (mean,) = self.group.mean([exact.mean((0, 2, 3))])
+        centred = exact - mean[:, None, None]
+        (variance,) = self.group.mean([torch.square(centred).mean((0, 2, 3))])
+        count = x.numel() / len(mean) * self.group.shares
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, MOMENTUM)
+            self.running_var.lerp_(variance * count / (count - 1), MOMENTUM)
+        scale = self.weight * torch.rsqrt(variance + EPSILON)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
 class PReLU(nn.Module):
@@ -226,11 +241,14 @@ def set_precision(model, precision):
             layer.precision = PRECISIONS["fp32"] if layer.head and precision != "fp64" else kind
 
 
-def set_measuring(model, measuring):
-    """Whether batch normalisation takes the statistics of the batch, as in training, or the running ones."""
+def set_measuring(model, measuring, group=None):
+    """Whether batch normalisation takes the statistics of the batch, as in training, or the running ones.
+
+    group: those that share the batch.
+    """
     for _, layer in parts(model):
         if isinstance(layer, BatchNorm):
-            layer.measuring = measuring
+            layer.measuring, layer.group = measuring, group or Alone()
 
 
 def parts(model):
