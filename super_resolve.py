@@ -12,6 +12,7 @@ EXAMPLES = """examples:
   python super_resolve.py photos --model srcnn            every picture of a folder
   python super_resolve.py in.png --compare page.html      and a page to compare before and after
   python super_resolve.py                                 an embedded photograph, with the PSNR reached
+  python super_resolve.py --serve                         a page in the browser that does the same
 """
 
 
@@ -35,6 +36,7 @@ def parser():
     video.add_argument("--crf", type=float, help="quality in the encoder's own scale, lower is better")
     video.add_argument("--preset", help="effort in the encoder's own words, such as veryfast or slow")
     video.add_argument("--rate", type=cli.positive(float), help="of numbered pictures (default: 25)")
+    cli.add_page_flags(parse)
     return parse
 
 
@@ -48,11 +50,8 @@ def super_resolve(arguments):
     cli.use_threads(arguments)
     weights = with_motion(weights_for(arguments.model, arguments.scale, arguments.weights), arguments.motion)
     upscaler = Upscaler(weights, arguments.framework, arguments.device, arguments.precision, arguments.tile)
-    job = job_for(source, arguments, upscaler, comparison)
-    target = job.run(source, arguments.output)
-    job.warnings += upscaler.warnings
-    if comparison:
-        job.warnings += comparison.write()
+    job = enlarge(source, arguments, upscaler, comparison)
+    target = job.target
     if not arguments.quiet:
         print(upscaler.summary(), file=sys.stderr if target == "-" else sys.stdout)
     for warning in job.warnings:
@@ -62,6 +61,16 @@ def super_resolve(arguments):
         print(target)
     if job.failed:
         raise cli.CommandError(f"{job.failed} of {job.frames_in} pictures could not be enlarged.")
+
+
+def enlarge(source, arguments, upscaler, comparison):
+    """Do the job that suits the input, and write the page that compares, if there is one; returns the finished job."""
+    job = job_for(source, arguments, upscaler, comparison)
+    job.run(source, arguments.output)
+    job.warnings += upscaler.warnings
+    if comparison:
+        job.warnings += comparison.write()
+    return job
 
 
 def input_path(arguments):
@@ -101,8 +110,17 @@ def job_for(source, arguments, upscaler, comparison):
     return StillsJob(upscaler, arguments.overwrite, arguments.quiet, comparison)
 
 
+def work(arguments):
+    if cli.page_asked_for(arguments):
+        from common.serving import serve
+
+        serve(arguments, enlarge)
+    else:
+        super_resolve(arguments)
+
+
 def main(argv=None):
-    return cli.run_command(super_resolve, parser().parse_args(argv))
+    return cli.run_command(work, parser().parse_args(argv))
 
 
 if __name__ == "__main__":
