@@ -12,6 +12,7 @@ import gradio
 from common.backend import FRAMEWORKS
 from common.cli import CommandError
 from common.networks import NETWORKS
+from common.serving_work import STOPPED
 from common.weights import shipped_scales
 
 RESULTS = "/results"  # where results lie in addresses
@@ -46,10 +47,9 @@ def page(workshop):
         upload.change(visit.look, upload, [seen, result], **AT_ONCE)
         model.change(other_scales, [model, scale], scale, **AT_ONCE)
         choices, buttons = [model, scale, framework, precision], [start, stop]
-        one_after_another = {"concurrency_limit": first.jobs or 1, "api_visibility": "private"}
-        work = start.click(working, None, buttons, **AT_ONCE).then(
-            visit.work, [upload, *choices], result, **one_after_another
-        )
+        in_turn = {"concurrency_limit": workshop.most, "api_visibility": "private"}
+        started = start.click(working, None, buttons, **AT_ONCE)
+        work = started.then(visit.work, [upload, *choices], result, **in_turn)
         work.then(resting, None, buttons, **AT_ONCE)
         stop.click(visit.stop, None, [result, *buttons], cancels=[work], **AT_ONCE)
         blocks.unload(visit.leave)
@@ -88,7 +88,7 @@ class Visit:
 
     def stop(self, request: gradio.Request):
         self.workshop.stop(request.session_hash)
-        return alert("Stopped."), *resting()
+        return alert(STOPPED), *resting()
 
     def leave(self, request: gradio.Request):
         self.workshop.leave(request.session_hash)

@@ -27,6 +27,7 @@ from common.weights import weights_for
 KEPT = 3600.0  # seconds that results are kept, if their visitor stays that long
 NETWORKS_KEPT = 4  # loaded and ready for use
 PATIENCE = 10.0  # seconds that work has to end when the page does
+STOPPED = "Stopped."
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Watched(Upscaler):
         done, whole = 0, low.shape[0] * low.shape[1] * self.scale**2
         for (rows, columns), output in super().tiles(low, convert):
             if self.stop.is_set():
-                raise cli.CommandError("Stopped.")
+                raise cli.CommandError(STOPPED)
             yield (rows, columns), output
             done += output.shape[0] * output.shape[1]
             if self.sight.seconds is None:
@@ -129,7 +130,7 @@ class Visitor:
 
 
 class Workshop:
-    """Enlarges what visitors drop, each job in a new folder inside `folder`.
+    """Enlarges what visitors drop, each job in a new folder inside `folder`, as many at once as --jobs says.
 
     arguments: of the command line, which hold for all jobs. enlarge: a function of (source, arguments, upscaler,
     comparison) that returns the finished `Job`, as the command line does it.
@@ -139,7 +140,7 @@ class Workshop:
         self.folder, self.arguments, self.enlarge, self.limits = Path(folder), arguments, enlarge, limits
         self.upscaler = lru_cache(NETWORKS_KEPT)(self._upscaler)
         self.visitors = {}  # by session
-        self.jobs, self.change = 0, threading.Condition(threading.RLock())
+        self.jobs, self.most, self.change = 0, arguments.jobs or 1, threading.Condition(threading.RLock())
 
     def look(self, session, upload):
         """The `Sight` of what visitor `session` has dropped. Raises CommandError, one sentence."""
@@ -158,10 +159,11 @@ class Workshop:
             return self._enlarged(folder, Path(upload), choice, tell, stop)
 
     def stop(self, session):
-        """Let the work of a visitor end at the next tile."""
+        """Let the work of a visitor end, at the next tile if it has begun."""
         with self.change:
             if session in self.visitors:
                 self.visitors[session].stop.set()
+                self.change.notify_all()
 
     def leave(self, session):
         """Forget a visitor who has closed the page, and remove what was dropped and made for him."""
@@ -184,10 +186,11 @@ class Workshop:
                     visitor.folders.remove(folder)
 
     def close(self):
-        """End all work, and wait a little for it."""
+        """End all work, and wait a little for it; what comes of it then is not kept."""
         with self.change:
             for session in self.visitors:
                 self.stop(session)
+            self.visitors = {}
             self.change.wait_for(lambda: not self.jobs, PATIENCE)
 
     def file(self, folder, name):
@@ -201,17 +204,21 @@ class Workshop:
 
     @contextmanager
     def _job(self, session):
-        """Yields (a new folder, the Event that ends the job); the folder is kept if all goes well."""
-        with self.change:
-            visitor, self.jobs = self._visitor(session), self.jobs + 1
-            visitor.stop = stop = threading.Event()
+        """Yields (a new folder, the Event that ends the job) in its turn; the folder is kept if all goes well."""
         folder = self.folder / secrets.token_urlsafe(16)
+        with self.change:
+            visitor = self._visitor(session)
+            visitor.stop = stop = threading.Event()
+            self.change.wait_for(lambda: self.jobs < self.most or stop.is_set())
+            if stop.is_set():
+                raise cli.CommandError(STOPPED)
+            self.jobs += 1
         try:
             folder.mkdir()
             yield folder, stop
             with self.change:
                 if self.visitors.get(session) is not visitor:
-                    raise cli.CommandError("Stopped.")
+                    raise cli.CommandError(STOPPED)
                 visitor.folders.append(folder)
         except BaseException:
             remove(folder)
