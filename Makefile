@@ -19,9 +19,10 @@ benchmark: $(READY)
 		--gallery results/gallery.html \
 		--report results/benchmark.json --markdown results/benchmark.md
 
-$(READY): requirements.txt
+$(READY): requirements.txt requirements-demo.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-demo.txt
 	touch $(READY)
 
 clean:
