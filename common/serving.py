@@ -26,9 +26,10 @@ POLICY = (
     "form-action 'self'"
 )
 HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-# Flags that speak of one picture, or of weights that the page does not offer.
-OF_ONE_JOB = ("bare", "input", "output", "compare", "report", "overwrite", "weights", "motion")
-OF_ONE_JOB += ("codec", "crf", "preset", "rate")
+# Flags that speak of one picture or clip, or of weights that the page does not offer.
+OF_ONE_JOB = {"bare": "An input"} | {
+    name: f"--{name}" for name in "input output compare report overwrite weights motion codec crf preset rate".split()
+}
 
 
 def serve(arguments, enlarge):
@@ -37,8 +38,9 @@ def serve(arguments, enlarge):
     arguments: of `super_resolve.py`; the network, scale, framework and precision among them are chosen at first.
     Raises UsageError for flags that make no sense here, CommandError if the page cannot be offered.
     """
-    if given := [f"--{flag}" for flag in OF_ONE_JOB if getattr(arguments, flag)]:
-        raise cli.UsageError(f"{given[0].replace('--bare', 'An input')} has no place beside --serve.")
+    for flag in OF_ONE_JOB:
+        if getattr(arguments, flag) is not None and getattr(arguments, flag) is not False:  # but 0 is a --crf
+            raise cli.UsageError(f"{OF_ONE_JOB[flag]} has no place beside --serve.")
     if importlib.util.find_spec("gradio") is None:
         raise cli.CommandError("The page needs Gradio: pip install 'video-super-resolution[demo]'.")
     weights_for(arguments.model, arguments.scale)  # says which there are, if not these
@@ -132,6 +134,11 @@ def run(app, listener, workshop):
     """Answer at the socket `listener` until interrupted; old results are removed meanwhile."""
     import uvicorn
 
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets=None):
+            app.routes[-1].app.stop_event.set()  # or Gradio would hold the connection to every open page
+            await super().shutdown(sockets)
+
     ended = threading.Event()
 
     def sweep():
@@ -139,8 +146,8 @@ def run(app, listener, workshop):
             workshop.sweep()
 
     threading.Thread(target=sweep, daemon=True).start()
-    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=GRACE)
+    log_level = "error" if workshop.arguments.debug else "critical"
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(uvicorn.Config(app, log_level=log_level, timeout_graceful_shutdown=GRACE)).run(sockets=[listener])
     finally:
         ended.set()
