@@ -27,9 +27,8 @@ POLICY = (
 )
 HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 # Flags that speak of one picture or clip, or of weights that the page does not offer.
-OF_ONE_JOB = {"bare": "An input"} | {
-    name: f"--{name}" for name in "input output compare report overwrite weights motion codec crf preset rate".split()
-}
+OF_ONE_JOB = ("bare", "input", "output", "compare", "report", "overwrite", "weights", "motion")
+OF_ONE_JOB += ("codec", "crf", "preset", "rate")
 
 
 def serve(arguments, enlarge):
@@ -40,7 +39,8 @@ def serve(arguments, enlarge):
     """
     for flag in OF_ONE_JOB:
         if getattr(arguments, flag) is not None and getattr(arguments, flag) is not False:  # but 0 is a --crf
-            raise cli.UsageError(f"{OF_ONE_JOB[flag]} has no place beside --serve.")
+            what = "An input" if flag == "bare" else f"--{flag}"
+            raise cli.UsageError(f"{what} has no place beside --serve.")
     if importlib.util.find_spec("gradio") is None:
         raise cli.CommandError("The page needs Gradio: pip install 'video-super-resolution[demo]'.")
     weights_for(arguments.model, arguments.scale)  # says which there are, if not these
