@@ -76,9 +76,11 @@ def listen(host, port):
 @contextmanager
 def scratch():
     """A folder, removed at the end, for everything temporary of this process, uploads among it."""
+    from common.serving_work import UPLOADS
+
     before = tempfile.tempdir
     with tempfile.TemporaryDirectory(prefix="super_resolve_", ignore_cleanup_errors=True) as folder:
-        os.environ.update(QUIET, GRADIO_TEMP_DIR=os.path.join(folder, "uploads"))
+        os.environ.update(QUIET, GRADIO_TEMP_DIR=os.path.join(folder, UPLOADS))
         tempfile.tempdir = folder
         try:
             yield folder

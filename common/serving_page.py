@@ -19,7 +19,6 @@ RESULTS = "/results"  # where results lie in addresses
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 ABOUT = "Pictures and short clips, larger and sharper. All work is done on the machine that offers this page."
 GOOD_FOR = {"srcnn": "the first", "espcn": "fast", "vespcn": "for clips", "drcn": "slow", "srresnet": "sharp, slow"}
-UPLOADS_SWEPT, UPLOADS_KEPT = 600, 3600  # seconds
 PROGRESS = gradio.Progress()  # as a default it asks for the one of the call
 AT_ONCE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
@@ -29,8 +28,7 @@ def page(workshop):
     first, visit = workshop.arguments, Visit(workshop)
     models = [(worded(name), name) for name in NETWORKS if shipped_scales(name)]
     frameworks = [name for name in FRAMEWORKS if importlib.util.find_spec(name)]
-    kept = {"analytics_enabled": False, "delete_cache": (UPLOADS_SWEPT, UPLOADS_KEPT)}
-    with gradio.Blocks(title="Super-resolution", **kept) as blocks:
+    with gradio.Blocks(title="Super-resolution", analytics_enabled=False) as blocks:
         gradio.HTML(f"<h1>Super-resolution</h1><p>{ABOUT}</p>", elem_id="head")
         upload = gradio.File(label="Picture or clip", height=150, elem_id="upload")
         seen = gradio.HTML(visit.taken, elem_id="seen")
@@ -60,11 +58,8 @@ class Visit:
     """What the page does for whoever looks at it."""
 
     def __init__(self, workshop):
-        limits = workshop.limits
         self.workshop = workshop
-        self.taken = quiet(
-            f"Up to {limits.megapixels:g} megapixels, {limits.seconds:g} seconds, {limits.megabytes:g} MB."
-        )
+        self.taken = quiet(f"Up to {workshop.limits}.")
 
     def look(self, upload, request: gradio.Request):
         """(what is said of the file, what is left of the result of the one before)."""

@@ -24,7 +24,8 @@ from common.upscaler import Upscaler
 from common.video import open_video
 from common.weights import weights_for
 
-KEPT = 3600.0  # seconds that results are kept, if their visitor stays that long
+UPLOADS = "uploads"  # the folder of what was dropped
+KEPT = 3600.0  # seconds that files are kept, if their visitor stays that long
 NETWORKS_KEPT = 4  # loaded and ready for use
 PATIENCE = 10.0  # seconds that work has to end when the page does
 STOPPED = "Stopped."
@@ -37,6 +38,9 @@ class Limits:
     megapixels: float = 25
     seconds: float = 60
     megabytes: float = 500
+
+    def __str__(self):
+        return f"{self.megapixels:g} megapixels, {self.seconds:g} seconds and {self.megabytes:g} MB"
 
     def check(self, name, *, width=0, height=0, seconds=0.0, size=0):
         """Raise CommandError, one sentence, if what is called `name` is above a limit; size: of the file in bytes."""
@@ -166,7 +170,7 @@ class Workshop:
                 self.change.notify_all()
 
     def leave(self, session):
-        """Forget a visitor who has closed the page, and remove what was dropped and made for him."""
+        """Forget a visitor who has closed the page, and remove what that visitor dropped and got."""
         with self.change:
             self.stop(session)
             if visitor := self.visitors.pop(session, None):
@@ -177,13 +181,20 @@ class Workshop:
                     remove(folder)
 
     def sweep(self):
-        """Remove the results that are too old."""
+        """Remove what is too old, results and what was dropped."""
         with self.change:
             for visitor in self.visitors.values():
-                old = [folder for folder in visitor.folders if time.time() - folder.stat().st_mtime > KEPT]
-                for folder in old:
-                    remove(folder)
-                    visitor.folders.remove(folder)
+                visitor.folders = [folder for folder in visitor.folders if not self._removed(folder)]
+            for upload in (self.folder / UPLOADS).glob("*"):
+                self._removed(upload)
+
+    @staticmethod
+    def _removed(path):
+        """Whether `path` was too old, and so removed."""
+        is_old = time.time() - path.stat().st_mtime > KEPT
+        if is_old:
+            remove(path)
+        return is_old
 
     def close(self):
         """End all work, and wait a little for it; what comes of it then is not kept."""
@@ -266,5 +277,9 @@ def bare(sentence, folder):
     return sentence.replace(f"{folder}{os.sep}", "")
 
 
-def remove(folder):
-    shutil.rmtree(folder, ignore_errors=True)
+def remove(path):
+    """Remove a file or a folder, if it is there."""
+    if path.is_file():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)

@@ -27,7 +27,7 @@ class Window:
         """Until `script` returns something true, which it returns."""
         from selenium.webdriver.support.wait import WebDriverWait
 
-        return WebDriverWait(self.browser, 30, poll_frequency=0.05).until(
+        return WebDriverWait(self.browser, 120, poll_frequency=0.05).until(
             lambda browser: browser.execute_script(script)
         )
 
