@@ -323,6 +323,7 @@ def open_page(arguments, monkeypatch):
 
     with monkeypatch.context() as changed:
         changed.setattr("common.serving.run", answer)
+        changed.setattr("tempfile.tempdir", str(Path.cwd()))  # where Gradio makes a folder anew for every page
         assert super_resolve.main([*arguments, "--port", "0"]) == cli.DONE
     assert answers == [200]
 
