@@ -13,6 +13,7 @@ EXAMPLES = """examples:
   python super_resolve.py photos --model srcnn            every picture of a folder
   python super_resolve.py in.png --compare page.html      and a page to compare before and after
   python super_resolve.py                                 an embedded photograph, with the PSNR reached
+  python super_resolve.py --serve                         a page in the browser that does the same
 """
 
 
@@ -43,6 +44,7 @@ def parser():
         help="of film that --resume finishes at a time, at the most (default: 10)",
     )
     video.add_argument("--rate", type=cli.positive(float), help="of numbered pictures (default: 25)")
+    cli.add_page_flags(parse)
     return parse
 
 
@@ -56,11 +58,8 @@ def super_resolve(arguments):
     cli.use_threads(arguments)
     weights = with_motion(weights_for(arguments.model, arguments.scale, arguments.weights), arguments.motion)
     upscaler = Upscaler(weights, arguments.framework, arguments.device, arguments.precision, arguments.tile)
-    job = job_for(source, arguments, upscaler, weights, comparison)
-    target = job.run(source, arguments.output)
-    job.warnings += upscaler.warnings
-    if comparison:
-        job.warnings += comparison.write()
+    job = enlarge(source, arguments, upscaler, comparison)
+    target = job.target
     if not arguments.quiet and upscaler.working_set:
         print(upscaler.summary(), file=sys.stderr if target == "-" else sys.stdout)
     for warning in job.warnings:
@@ -70,6 +69,16 @@ def super_resolve(arguments):
         print(target)
     if job.failed:
         raise cli.CommandError(f"{job.failed} of {job.frames_in} pictures could not be enlarged.")
+
+
+def enlarge(source, arguments, upscaler, comparison):
+    """Do the job that suits the input, and write the page that compares, if there is one; returns the finished job."""
+    job = job_for(source, arguments, upscaler, comparison)
+    job.run(source, arguments.output)
+    job.warnings += upscaler.warnings
+    if comparison:
+        job.warnings += comparison.write()
+    return job
 
 
 def input_path(arguments):
@@ -95,7 +104,7 @@ def comparison_for(source, arguments):
     return Comparison(arguments.compare, source, arguments.output, arguments.overwrite)
 
 
-def job_for(source, arguments, upscaler, weights, comparison):
+def job_for(source, arguments, upscaler, comparison):
     """The job that suits the input."""
     from common.films import FilmJob, is_film
     from common.resuming import ResumableFilmJob
@@ -109,7 +118,7 @@ def job_for(source, arguments, upscaler, weights, comparison):
         if comparison:
             raise cli.UsageError("--compare needs a film in one go, without --resume; a cut piece of it will do.")
         seconds = arguments.segment
-        return ResumableFilmJob(upscaler, weights, arguments.overwrite, arguments.quiet, seconds=seconds, **encoder)
+        return ResumableFilmJob(upscaler, arguments.overwrite, arguments.quiet, seconds=seconds, **encoder)
     if film:
         return FilmJob(upscaler, arguments.overwrite, arguments.quiet, comparison, **encoder)
     if given := [f"--{flag}" for flag, value in encoder.items() if value is not None]:
@@ -117,8 +126,17 @@ def job_for(source, arguments, upscaler, weights, comparison):
     return StillsJob(upscaler, arguments.overwrite, arguments.quiet, comparison, arguments.resume)
 
 
+def work(arguments):
+    if cli.page_asked_for(arguments):
+        from common.serving import serve
+
+        serve(arguments, enlarge)
+    else:
+        super_resolve(arguments)
+
+
 def main(argv=None):
-    return cli.run_command(super_resolve, parser().parse_args(argv))
+    return cli.run_command(work, parser().parse_args(argv))
 
 
 if __name__ == "__main__":

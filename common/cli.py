@@ -116,6 +116,13 @@ def not_negative(kind):
     return parse
 
 
+def port(text):
+    """An argparse type: the number of a port, or 0."""
+    if text.isdecimal() and int(text) < 1 << 16:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+
+
 def tile_size(text):
     """An argparse type: "auto", 0, or a side in pixels."""
     if text == "auto" or text.isdigit():
@@ -174,6 +181,23 @@ def add_common_flags(parser, framework):
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=__version__)
+
+
+def add_page_flags(parser):
+    """The flags of the local page."""
+    page = parser.add_argument_group("a local page")
+    page.add_argument("--serve", action="store_true", help="do it in a browser instead, one picture or clip at a time")
+    page.add_argument("--host", help="address to listen at (default: 127.0.0.1, for this machine only)")
+    page.add_argument("--port", type=port, help="port to listen at, 0: any that is free (default: 7860)")
+    page.add_argument("--jobs", type=positive(int), help="how many are worked on at once; others wait (default: 1)")
+
+
+def page_asked_for(arguments):
+    """Whether --serve was given; raises UsageError if it was not and other flags of the page were."""
+    given = [f"--{flag}" for flag in ("host", "port", "jobs") if getattr(arguments, flag) is not None]
+    if given and not arguments.serve:
+        raise UsageError(f"{given[0]} is for --serve.")
+    return arguments.serve
 
 
 def use_threads(arguments):

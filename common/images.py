@@ -131,8 +131,33 @@ def read_picture(path):
     damaged or cut short, larger than MAX_PIXELS, or of samples other than 1 to 8 or 16 bits.
     """
     data, kind = _read_bytes(path)
-    try:
+    with _clear_errors(path, kind):
         return _upright(_READERS[kind](data))
+
+
+def picture_size(path):
+    """(width, height) in pixels of the picture in the file `path`, as it is stored, without decoding it.
+
+    Raises PictureError if that cannot be told; what else is wrong with the file, reading it says.
+    """
+    from PIL import Image
+
+    data, kind = _read_bytes(path)
+    with _clear_errors(path, kind):
+        if kind == "PNG":
+            return struct.unpack_from(">II", data, 16)
+        if kind == "TIFF":
+            tiff = TagDirectory(data)
+            return tiff.number(_WIDTH, 0), tiff.number(_HEIGHT, 0)
+        with _own_limits(), Image.open(io.BytesIO(data), formats=[kind.upper()]) as image:
+            return image.size
+
+
+@contextmanager
+def _clear_errors(path, kind):
+    """Turn whatever goes wrong with a file of a known kind into a PictureError that names it."""
+    try:
+        yield
     except PictureError as error:
         raise PictureError(f"{path} {error}") from error
     except MemoryError as error:

@@ -25,13 +25,13 @@ LEAST_SHARE, LEAST_SHARE_LOSSLESS = 1 / 400, 1 / 30
 class ResumableFilmJob(FilmJob):
     """Enlarges a film segment by segment; what is finished is kept in a folder beside the result until all of it is.
 
-    weights: `common.weights.Weights` of the upscaler. seconds: of film in a segment, at the most. Other arguments: as
-    for `common.films.FilmJob`. frames_kept: frames that earlier runs had finished.
+    seconds: of film in a segment, at the most. Other arguments: as for `common.films.FilmJob`. frames_kept: frames that
+    earlier runs had finished.
     """
 
-    def __init__(self, upscaler, weights, overwrite=False, quiet=False, *, seconds=None, **encoder):
+    def __init__(self, upscaler, overwrite=False, quiet=False, *, seconds=None, **encoder):
         super().__init__(upscaler, overwrite, quiet, **encoder)
-        self.weights, self.seconds = weights, seconds or SECONDS
+        self.seconds = seconds or SECONDS
         self.frames_kept = 0
 
     def report(self):
@@ -66,7 +66,7 @@ class ResumableFilmJob(FilmJob):
         options = {"model": upscaler.name, "scale": upscaler.scale, "motion": getattr(upscaler.spec, "motion", None)}
         options |= {"framework": upscaler.framework, "precision": upscaler.function.precision}
         options |= {**self.encoder, "segment": float(self.seconds)}
-        return identity_of(source, self.weights, **options)
+        return identity_of(source, upscaler.weights, **options)
 
     def _journal(self, place, identity):
         """The journal of the earlier run, or, if there is none or --overwrite goes over it, a new one."""

@@ -32,6 +32,7 @@ class Upscaler:
     """
 
     def __init__(self, weights, framework="torch", device="auto", precision="auto", tile="auto"):
+        self.weights = weights
         self.name = weights.name
         self.spec = weights.network
         self.framework = framework

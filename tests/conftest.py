@@ -1,6 +1,7 @@
-"""What several test files share: the folder of research data, and seeded pictures."""
+"""What several test files share: the folder of research data, seeded pictures, and a browser."""
 
 import os
+import shutil
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -9,6 +10,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")  # the pictures are small: more th
 import numpy as np  # noqa: E402 - the environment is read when the libraries are loaded
 import pytest  # noqa: E402
 
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+)  # fmt: skip
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 
 
@@ -35,3 +40,20 @@ def smooth_with_detail(height, width, channels=3, depth=8, seed=0):
 def make_pixels():
     """The function `smooth_with_detail(height, width, channels=3, depth=8, seed=0)`."""
     return smooth_with_detail
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    """A headless Chromium; tests that need it are skipped where it or its driver is missing."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not program or not driver:
+        pytest.skip("chromium or its chromedriver is not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
+    yield browser
+    browser.quit()

@@ -1,14 +1,13 @@
 """The page of --compare and of the gallery: what is on it, when it is refused, and how it behaves in a browser."""
 
 import base64
-import json
 import re
-import shutil
 from fractions import Fraction
 from html import escape
 
 import numpy as np
 import pytest
+from browser import Window
 from clips import make_clip
 
 import super_resolve
@@ -18,10 +17,6 @@ from common.images import Picture, write_picture
 from common.networks import network
 from common.weights import Weights, initial_tensors, save_weights
 
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-)  # fmt: skip
 HOSTILE = "<img src=x onerror=alert(1)> & \"double\" 'single' {{version}}.png"
 
 
@@ -293,48 +288,12 @@ def test_a_failure_leaves_no_page(run, tmp_path, picture, monkeypatch):
 # ---- In a browser
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    """A headless Chromium; tests that need it are skipped where it or its driver is missing."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not program or not driver:
-        pytest.skip("chromium or its chromedriver is not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    yield browser
-    browser.quit()
-
-
-class Shown:
-    """A page in a browser."""
+class Shown(Window):
+    """A page of a comparison in a browser."""
 
     def __init__(self, browser, path, width=1200, height=800, density=1):
-        metrics = {"width": width, "height": height, "deviceScaleFactor": density, "mobile": width < 600}
-        self.browser = browser
-        self.tell("Emulation.setDeviceMetricsOverride", **metrics)
-        for log in ("performance", "browser"):
-            browser.get_log(log)  # of the page before
-        browser.get(path.as_uri())
+        super().__init__(browser, path.as_uri(), width, height, density)
         self.wait("return [...document.images].every(image => image.complete)")
-
-    def tell(self, command, **parameters):
-        return self.browser.execute_cdp_cmd(command, parameters)
-
-    def find(self, selector):
-        return self.browser.find_element("css selector", selector)
-
-    def ask(self, script, *arguments):
-        return self.browser.execute_script(script, *arguments)
-
-    def wait(self, script):
-        from selenium.webdriver.support.wait import WebDriverWait
-
-        WebDriverWait(self.browser, 30, poll_frequency=0.05).until(lambda browser: browser.execute_script(script))
 
     def press(self, *keys):
         from selenium.webdriver.common.keys import Keys
@@ -365,11 +324,6 @@ class Shown:
         assert chosen == seen
         assert self.ask("return document.querySelectorAll('.side:not([hidden])').length") == 2
         return chosen
-
-    @property
-    def requests(self):
-        events = [json.loads(row["message"])["message"] for row in self.browser.get_log("performance")]
-        return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
 
     def touch(self, kind, *points):
         self.tell("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y} for x, y in points])

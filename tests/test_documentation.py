@@ -313,6 +313,8 @@ def run_line(line, monkeypatch, capsys):
 
 
 def run_stage(line, stage, source, target, monkeypatch, capsys):
+    if stage.program == "super_resolve.py" and "--serve" in stage.arguments:
+        return open_page(stage.arguments, monkeypatch)
     capsys.readouterr()
     with monkeypatch.context() as pipes:
         if source:
@@ -324,6 +326,22 @@ def run_stage(line, stage, source, target, monkeypatch, capsys):
             if stream is not None:
                 stream.close()
     assert code == cli.DONE, f"{line}\n{capsys.readouterr().err}"
+
+
+def open_page(arguments, monkeypatch):
+    """Offer the page of --serve, and close it once it has answered."""
+    testclient = pytest.importorskip("starlette.testclient", reason="gradio is not installed")
+    answers = []
+
+    def answer(app, listener, workshop):
+        with testclient.TestClient(app, "http://127.0.0.1") as client:
+            answers.append(client.get("/").status_code)
+
+    with monkeypatch.context() as changed:
+        changed.setattr("common.serving.run", answer)
+        changed.setattr("tempfile.tempdir", str(Path.cwd()))  # where Gradio makes a folder anew for every page
+        assert super_resolve.main([*arguments, "--port", "0"]) == cli.DONE
+    assert answers == [200]
 
 
 @pytest.mark.parametrize("page", RUN_THROUGH)
