@@ -95,13 +95,13 @@ def adversarial_loss(enlarged):
     return torch.mean(F.softplus(-enlarged))
 
 
-def mesh_loss(picture, truth, factor, places=8):
+def mesh_loss(picture, truth, factor, places=4):
     """How much of a mesh lies over a picture, which is not in the SRGAN paper.
 
     A sub-pixel convolution draws each of the `factor` x `factor` phases of its grid with weights of its own, so a
     pattern of that size, repeated over the picture, is easily learned, and to an inexperienced discriminator looks like
     detail. This is the mean squared error, in [-1, 1], of each phase's mean over `places` x `places` places less the
-    mean of all phases; of true detail hardly anything is left in such means.
+    mean of all phases; of true detail little is left in such means.
     """
     difference = 2 * common_centre_difference(picture, truth)
     n, c, height, width = difference.shape
