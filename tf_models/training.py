@@ -6,7 +6,7 @@ import tensorflow as tf
 from tf_models.layers import from_nhwc, load_tensors, named_weights, set_measuring, to_numpy, trained_weights
 from tf_models.losses import adversarial_loss, content_loss, discriminator_loss, objective
 from tf_models.optimizers import OPTIMIZERS
-from tf_models.runtime import build, choose_device, choose_precision
+from tf_models.runtime import build, choose_device
 
 
 class Training:
@@ -18,7 +18,7 @@ class Training:
     def __init__(self, spec, tensors, recipe, device="auto", precision="fp32"):
         self.recipe = recipe
         self.device = choose_device(device)
-        self.precision = choose_precision(precision, self.device)
+        self.precision = precision
         self.model = build(spec, self.precision)
         load_tensors(self.model, tensors)
         set_measuring(self.model, True)

@@ -6,7 +6,7 @@ import torch
 from torch_models.layers import from_nhwc, load_tensors, named_weights, set_measuring, to_numpy, trained_weights
 from torch_models.losses import adversarial_loss, content_loss, discriminator_loss, objective
 from torch_models.optimizers import OPTIMIZERS
-from torch_models.runtime import build, choose_device, choose_precision
+from torch_models.runtime import build, choose_device
 
 
 class Training:
@@ -18,7 +18,7 @@ class Training:
     def __init__(self, spec, tensors, recipe, device="auto", precision="fp32"):
         self.recipe = recipe
         self.device = choose_device(device)
-        self.precision = choose_precision(precision, self.device)
+        self.precision = precision
         self.model = build(spec, self.precision).to(self.device, memory_format=torch.channels_last)
         load_tensors(self.model, tensors)
         set_measuring(self.model, True)
