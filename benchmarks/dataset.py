@@ -114,23 +114,27 @@ def largest_difference(first, second):
         return max(float(np.abs(one[key][part] - other[key][part]).max()) for key, part in parts)
 
 
-def compare(name, paths, rounds, folder):
-    """Print how all fare on one network's sub-images."""
-    least = {contestant: np.inf for contestant in CONTESTANTS}
-    memory = {}
+def measured(name, paths, rounds, folder):
+    """{contestant: {"seconds", "megabytes"}}, with "more", ours of MORE times as many pictures, and "differs"."""
+    best = {}
     for _ in range(rounds):
         for contestant in CONTESTANTS:
             done = in_a_process(contestant, name, paths, folder / f"{contestant}.h5")
-            least[contestant] = min(least[contestant], done["seconds"])
-            memory[contestant] = done["megabytes"]
-    differs = largest_difference(folder / "ours.h5", folder / "plain NumPy.h5")
-    print(f"{name}, {len(paths)} pictures; ours differs from plain NumPy by at most {differs:.0e}")
-    for contestant, seconds in least.items():
-        ratio = f"{seconds / least['ours']:6.1f} times ours" if contestant != "ours" else ""
+            if contestant not in best or done["seconds"] < best[contestant]["seconds"]:
+                best[contestant] = done
+    best["more"] = in_a_process("ours", name, MORE * paths, folder / "more.h5")
+    return best | {"differs": largest_difference(folder / "ours.h5", folder / "plain NumPy.h5")}
+
+
+def show(name, paths, best):
+    print(f"{name}, {len(paths)} pictures; ours differs from plain NumPy by at most {best['differs']:.0e}")
+    for contestant in CONTESTANTS:
+        seconds, ours = best[contestant]["seconds"], best["ours"]["seconds"]
+        ratio = f"{seconds / ours:6.1f} times ours" if contestant != "ours" else ""
         wanted = f" (target {TARGET})" if contestant == "plain NumPy" else ""
-        print(f"  {contestant:14}{seconds:7.2f} s{memory[contestant]:7.0f} MB{ratio}{wanted}")
-    more = in_a_process("ours", name, MORE * paths, folder / "more.h5")
-    print(f"  ours, {MORE} times as many pictures: {more['megabytes'] / memory['ours']:.2f} of the memory", flush=True)
+        print(f"  {contestant:14}{seconds:7.2f} s{best[contestant]['megabytes']:7.0f} MB{ratio}{wanted}")
+    growth = best["more"]["megabytes"] / best["ours"]["megabytes"]
+    print(f"  ours, {MORE} times as many pictures: {growth:.2f} of the memory", flush=True)
 
 
 def main():
@@ -147,7 +151,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         paths = pictures_of(arguments.folder or None, Path(scratch))
         for name in arguments.model:
-            compare(name, paths, arguments.rounds, Path(scratch))
+            show(name, paths, measured(name, paths, arguments.rounds, Path(scratch)))
 
 
 if __name__ == "__main__":

@@ -64,8 +64,8 @@ def seconds(function):
     return time.perf_counter() - begin
 
 
-def measured(upscaler, film, larger):
-    """{part: seconds} of one round: "decode", "network", "encode" and "whole"."""
+def one_round(upscaler, film, larger):
+    """{part: seconds}: "decode", "network", "encode" and "whole"."""
     frames, enlarged = [], []
 
     def decode():
@@ -86,11 +86,10 @@ def measured(upscaler, film, larger):
     return {part.__name__: seconds(part) for part in (decode, network, encode, whole)}
 
 
-def compare(upscaler, film, frames, rounds):
-    """{part: milliseconds a frame}, with "ratio" of the whole to the sum of its parts."""
+def measured(upscaler, film, frames, rounds):
+    """{part: least milliseconds a frame}, with "ratio", that of the whole to the sum of its parts."""
     larger = film.with_name("larger.mp4")
-    measured(upscaler, film, larger)
-    every = [measured(upscaler, film, larger) for _ in range(rounds)]
+    every = [one_round(upscaler, film, larger) for _ in range(1 + rounds)][1:]
     least = {part: 1000 * min(one[part] for one in every) / frames for part in every[0]}
     return least | {"ratio": least["whole"] / (least["decode"] + least["network"] + least["encode"])}
 
@@ -112,7 +111,7 @@ def main():
         for name in arguments.model:
             for framework in arguments.framework:
                 upscaler = Upscaler(weights_for(name, SCALE), framework, arguments.device)
-                times = compare(upscaler, film, arguments.frames, arguments.rounds)
+                times = measured(upscaler, film, arguments.frames, arguments.rounds)
                 shown = "".join(f"{times[part]:9.1f}" for part in parts)
                 print(f"{name + ' x3 ' + framework:22}{shown}{times['ratio']:8.2f}", flush=True)
 

@@ -40,28 +40,33 @@ def write_square(folders, path):
     write_picture(path, Picture(resize(pixels, size=(SIDE, SIDE))))
 
 
+def measured(folders, frameworks, rounds):
+    """{"--help", "import FRAMEWORK" and "picture FRAMEWORK" of each: least seconds}."""
+    program = str(ROOT / "super_resolve.py")
+    with tempfile.TemporaryDirectory() as scratch:
+        picture, larger = Path(scratch) / "in.png", Path(scratch) / "out.png"
+        write_square(folders, picture)
+        lines = {"--help": [program, "--help"]}
+        for framework in frameworks:
+            enlarge = [program, str(picture), "--model", MODEL, "--scale", str(SCALE), "--framework", framework]
+            lines[f"import {framework}"] = ["-c", f"import {framework}"]
+            lines[f"picture {framework}"] = [*enlarge, "--output", str(larger), "--overwrite", "--quiet"]
+        every = [{name: seconds(line) for name, line in lines.items()} for _ in range(rounds)]
+    return {name: min(one[name] for one in every) for name in lines}
+
+
 def main():
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("folder", nargs="*", help="of pictures")
     parse.add_argument("--framework", nargs="+", default=["torch"])
     parse.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     arguments = parse.parse_args()
-    program = str(ROOT / "super_resolve.py")
-    with tempfile.TemporaryDirectory() as scratch:
-        picture, larger = Path(scratch) / "in.png", Path(scratch) / "out.png"
-        write_square(arguments.folder, picture)
-        lines = {"--help": [program, "--help"]}
-        for framework in arguments.framework:
-            enlarge = [program, str(picture), "--model", MODEL, "--scale", str(SCALE), "--framework", framework]
-            lines[f"import {framework}"] = ["-c", f"import {framework}"]
-            lines[f"one picture, {framework}"] = [*enlarge, "--output", str(larger), "--overwrite", "--quiet"]
-        rounds = [{name: seconds(line) for name, line in lines.items()} for _ in range(arguments.rounds)]
-    least = {name: min(one[name] for one in rounds) for name in lines}
-    print(f"{'--help':26}{least['--help']:8.2f} s (target {HELP})")
+    least = measured(arguments.folder, arguments.framework, arguments.rounds)
+    print(f"{'--help':22}{least['--help']:8.2f} s (target {HELP})")
     for framework in arguments.framework:
-        bare, ours = least[f"import {framework}"], least[f"one picture, {framework}"]
-        print(f"{'import ' + framework:26}{bare:8.2f} s")
-        print(f"{'one picture, ' + framework:26}{ours:8.2f} s, {ours / bare:.2f} times the import (target {TARGET})")
+        bare, ours = least[f"import {framework}"], least[f"picture {framework}"]
+        print(f"{'import ' + framework:22}{bare:8.2f} s")
+        print(f"{'picture ' + framework:22}{ours:8.2f} s, {ours / bare:.2f} times the import (target {TARGET})")
 
 
 if __name__ == "__main__":
