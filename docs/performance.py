@@ -230,6 +230,11 @@ def operations(name, one):
     return operations_per_frame(spec, one["height"], one["width"]) * halo / 1e9
 
 
+def digits(value):
+    """A number as a table shows it."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def best(one, peers=False):
     """(runner, milliseconds) of the fastest of ours in auto, or of the others that run the same network."""
     runners = {name: run["ms"] for name, run in one["runners"].items() if name.endswith("auto") != peers}
@@ -249,7 +254,7 @@ def against(report):
             size = f"{one['width']} x {one['height']}"
             lines.append(
                 row(
-                    f"{TITLES[name]} x{one['scale']}", size, f"{framework} {precision}", f"{run['ms']:.3g}", *ratios,
+                    f"{TITLES[name]} x{one['scale']}", size, f"{framework} {precision}", digits(run["ms"]), *ratios,
                     f"{run['ms'] / best(one, peers=True)[1]:.2f}",
                 )
             )  # fmt: skip
@@ -267,7 +272,7 @@ def roofline(report):
         by = f"{runner.split()[0]} {precision}"
         speed = f"{work / milliseconds * 1000:.0f}"
         lines.append(
-            row(f"{TITLES[name]} x{one['scale']}", f"{work:.3g}", by, f"{milliseconds:.3g}", speed, f"{share:.0%}")
+            row(f"{TITLES[name]} x{one['scale']}", digits(work), by, digits(milliseconds), speed, f"{share:.0%}")
         )
         if share < HALF:
             notes.append(f"- {TITLES[name]}: {REASONS[name]}.")
@@ -294,7 +299,7 @@ def gains(report):
     lines = heads("framework", "ESPCN x3", "ms", "of the network as written")
     for framework, times in report["steps"].items():
         for step, milliseconds in times.items():
-            lines.append(row(framework, step, f"{milliseconds:.3g}", f"{milliseconds / times['as written']:.2f}"))
+            lines.append(row(framework, step, digits(milliseconds), f"{milliseconds / times['as written']:.2f}"))
     return "\n".join(lines)
 
 
@@ -304,7 +309,7 @@ def films(report):
     lines = heads(f"ms a frame, {columns} x {rows} x3", "decode", "network", "encode", "whole", "whole / sum")
     for name in ("espcn", "vespcn"):
         one = report["film"][name]
-        times = [f"{one[part]:.3g}" for part in ("decode", "network", "encode", "whole")]
+        times = [digits(one[part]) for part in ("decode", "network", "encode", "whole")]
         lines.append(row(TITLES[name], *times, f"{one['ratio']:.2f}"))
     return "\n".join(lines)
 
@@ -378,7 +383,8 @@ def machine(report):
     """What the figures are from, in words that name no machine."""
     count = report["threads"]
     native = "with" if report["bf16"] else "without"
-    return f"Measured on a CPU {native} instructions for bf16, with {count} thread{'s' if count > 1 else ''}."
+    trial = f" **Small frames, for trying only: {', '.join(report['quick'])}.**" if report["quick"] else ""
+    return f"Measured on a CPU {native} instructions for bf16, with {count} thread{'s' if count > 1 else ''}.{trial}"
 
 
 KINDS = {kind.__name__: kind for kind in (targets, against, roofline, shares, gains, films, beside, machine)}
@@ -394,6 +400,7 @@ def growth_figure(report):
         megapixels, milliseconds = np.transpose(points)
         by_pixels.plot(megapixels / 1e6, milliseconds, "o-", color=plots.colour(name), label=name, markersize=3)
     by_pixels.set(xscale="log", yscale="log", xlabel="megapixels of the result", ylabel="ms a frame", title="pixels")
+    by_pixels.xaxis.set_minor_formatter("")
     by_pixels.legend(frameon=False, fontsize=8)
     frames, seconds, megabytes = np.transpose(report["growth"]["films"])
     by_frames.plot(frames, seconds, "o-", color=plots.colour("espcn"), label="seconds", markersize=3)
@@ -423,6 +430,7 @@ def roofline_figure(report):
         precision = one["runners"][runner]["precision"]
         axes.barh(place, speed, color=plots.colour(name))
         axes.text(speed, place, f" {speed / peaks[precision]:.0%} of {precision}", va="center")
+    axes.margins(x=0.25)
     for precision, peak in peaks.items():
         axes.axvline(peak, color="0.5", linestyle="--", linewidth=1)
         axes.text(peak, -0.9, precision, ha="center", fontsize=8)
@@ -467,6 +475,8 @@ def main():
     for part in () if arguments.draw else arguments.part or MEASURED:
         begin = time.perf_counter()
         report |= {part: rounded(MEASURED[part](arguments.quick)), "threads": threads(), "bf16": computes_bf16()}
+        tried = [one for one in report.get("quick", ()) if one != part]
+        report["quick"] = [*tried, part] if arguments.quick else tried
         arguments.report.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         said(f"{part}: {time.perf_counter() - begin:.0f} s")
     draw(report, arguments.folder)

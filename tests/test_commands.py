@@ -333,6 +333,14 @@ def test_report_of_a_picture(picture, weights, call, tmp_path):
     assert report["working_set_mb"] > 0 and len(report["tile"]) == 2
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process from its parent")
+def test_the_memory_reported_is_not_that_of_who_started_it():
+    held = bytes(range(256)) * (1 << 20)  # 256 MB
+    code = "from common.jobs import peak_memory; print(peak_memory())"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert float(ended.stdout) < len(held) / 2**20
+
+
 def test_the_working_set_is_printed(picture, weights, call, tmp_path):
     line = [picture, "--weights", weights["espcn", 3], "--output", tmp_path / "out.png", "--overwrite"]
     said = call(super_resolve, *line).out[-2]
