@@ -3,6 +3,7 @@
 Theirs are other functions (see common/resize.py), so this compares speed only. One thread each.
 """
 
+import argparse
 import time
 from pathlib import Path
 from sys import path
@@ -31,6 +32,7 @@ def milliseconds(function):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     cv2.setNumThreads(1)
     print(f"{'one float32 plane':20}{'ours ms':>10}{'OpenCV ms':>11}{'Pillow ms':>11}{'/OpenCV':>9}{'/Pillow':>9}")
     for name, (rows, columns), scale in CASES:

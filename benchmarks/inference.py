@@ -169,28 +169,38 @@ def in_a_process(runner, name, scale, arguments, folder):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def compare(name, scale, arguments, peaks):
-    """Print the table of one network."""
-    operations = operations_per_frame(network(name, scale=scale), arguments.height, arguments.width) / 1e9
-    best, precisions = {}, {}
+def measured(name, scale, arguments):
+    """{runner: {"ms", "precision"}} of one network, the least of all rounds."""
+    best, runners = {}, [*arguments.ours, *arguments.peers]
     with tempfile.TemporaryDirectory() as folder:
-        runners = [*arguments.ours, *PEERS]
         for _ in range(arguments.rounds):
             for runner in list(runners):
                 result = in_a_process(runner, name, scale, arguments, folder)
                 if result is None:
                     runners.remove(runner)
-                    continue
-                best[runner] = min(best.get(runner, np.inf), result["ms"])
-                precisions[runner] = result["precision"]
-    peers = {runner: best[runner] for runner in PEERS if runner in best}
+                elif runner not in best or result["ms"] < best[runner]["ms"]:
+                    best[runner] = result
+    return best
+
+
+def measured_peaks(arguments):
+    """{precision: 10^9 operations a second of a matrix product}."""
+    return {kind: in_a_process(f"peak {kind}", "espcn", 3, arguments, "")["gflops"] for kind in ("fp32", "bf16")}
+
+
+def show(name, scale, arguments, peaks):
+    """Measure one network and print its table."""
+    operations = operations_per_frame(network(name, scale=scale), arguments.height, arguments.width) / 1e9
+    best = measured(name, scale, arguments)
+    peers = {runner: best[runner]["ms"] for runner in PEERS if runner in best}
     print(f"{name} x{scale}, {arguments.width} x {arguments.height}, {operations:.1f} G operations")
     print(f"  {'':18}{'ms':>9}" + "".join(f"{'/' + peer:>13}" for peer in peers) + f"{'/best peer':>12}{'of peak':>9}")
-    for runner, milliseconds in best.items():
+    for runner, one in best.items():
+        milliseconds = one["ms"]
         ratios = "".join(f"{milliseconds / peer:13.2f}" for peer in peers.values())
-        least = f"{milliseconds / min(peers.values()):12.2f}" if runner in arguments.ours else f"{'':12}"
-        share = operations / milliseconds * 1000 / peaks[precisions[runner]]
-        print(f"  {runner:18}{milliseconds:9.1f}{ratios}{least}{share:9.0%}  {precisions[runner]}", flush=True)
+        least = f"{milliseconds / min(peers.values()):12.2f}" if runner in arguments.ours and peers else f"{'':12}"
+        share = operations / milliseconds * 1000 / peaks[one["precision"]]
+        print(f"  {runner:18}{milliseconds:9.1f}{ratios}{least}{share:9.0%}  {one['precision']}", flush=True)
 
 
 def main():
@@ -202,6 +212,7 @@ def main():
     parse.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     parse.add_argument("--rounds", type=int, default=2, help="default: %(default)s")
     parse.add_argument("--ours", nargs="+", choices=OURS, default=["torch fp32", "torch auto", "tensorflow fp32"])
+    parse.add_argument("--peers", nargs="*", choices=PEERS, default=PEERS)
     parse.add_argument("--one", help=argparse.SUPPRESS)
     parse.add_argument("--folder", help=argparse.SUPPRESS)
     arguments = parse.parse_args()
@@ -209,10 +220,10 @@ def main():
         place = arguments.model[0], arguments.scale, arguments.height, arguments.width
         print(json.dumps(run_one(arguments.one, *place, arguments.threads, arguments.folder)))
         return
-    peaks = {kind: in_a_process(f"peak {kind}", "espcn", 3, arguments, "")["gflops"] for kind in ("fp32", "bf16")}
+    peaks = measured_peaks(arguments)
     print(f"matrix product: fp32 {peaks['fp32']:.0f}, bf16 {peaks['bf16']:.0f} G operations a second")
     for name in arguments.model:
-        compare(name, arguments.scale or NETWORKS[name]().scale, arguments, peaks)
+        show(name, arguments.scale or NETWORKS[name]().scale, arguments, peaks)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """What lower precision costs and gains: PSNR lost on pictures, and time, against float32 in the same run.
 
     python benchmarks/precision.py ../shared/data/test/Set5 --model espcn srresnet
+
+What loses less than 0.01 dB here is what --precision auto may take: `keeps_bf16` in common/networks.py.
 """
 
 import argparse

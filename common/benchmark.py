@@ -55,7 +55,7 @@ class Job:
 
         if self.framework is None:
             return Bicubic(self.scale)
-        return Upscaler(weights_for(self.model, self.scale), self.framework, device)
+        return Upscaler(weights_for(self.model, self.scale), self.framework, device, "fp32")
 
 
 def measure(

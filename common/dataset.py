@@ -10,7 +10,9 @@ import json
 import queue
 import threading
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -20,12 +22,14 @@ from common.files import written_whole
 from common.images import PictureError
 from common.patches import crop_to_multiple, luma_or_rgb, moving, sub_images, sub_windows
 from common.resize import resize
+from common.stages import made_by
 from common.video_frames import VideoError
 from common.video_reader import VIDEO_SUFFIXES
 
 HELD_BACK_EVERY = 20  # every 20th picture of the folder is for validation, at least one, at most 10
 HELD_BACK_MOST = 10
 FRAME_STEPS = (1, 2)  # frames apart in the windows cut from a clip; 2 shows faster motion
+READERS = 2  # threads; decompressing pictures is half of the work
 CHUNK = 32  # sub-images an HDF5 chunk holds
 
 
@@ -75,26 +79,25 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None)
     """Write the data set `target` from `paths`; returns [(path, why)] of those skipped as damaged.
 
     Paths are pictures, or, for networks that see several frames, videos as well; one named several times counts as
-    often. Each is also used resized by the factors of `source.enlargements` other than 1. Memory holds one picture or
-    clip at a time. The file appears under its name only when it is whole. Raises DatasetError if no sub-image comes of
-    it.
+    often. Each is also used resized by the factors of `source.enlargements` other than 1. Memory holds a few
+    pictures or clips at a time: one that is cut and those that are read meanwhile. The file appears under its name only
+    when it is whole. Raises DatasetError if no sub-image comes of it.
     """
     import h5py
 
     training, held_back = split(list(paths))
     generator = np.random.default_rng(source.seed)
     skipped = []
-    with written_whole(target) as temporary, h5py.File(temporary, "w") as file:
+    pictures = [*training, *(path for path in held_back if path not in training)]
+    read = made_by(READERS, partial(_read, spec), pictures)
+    with written_whole(target) as temporary, h5py.File(temporary, "w") as file, closing(read):
         sides = {"data": (source.image_size, spec.inputs), "label": (source.label_size, spec.channels)}
         stores = {key: _store(file, key, size, channels) for key, (size, channels) in sides.items()}
         validation, stored = file.create_group("validation"), set()
-        pictures = [*training, *(path for path in held_back if path not in training)]
-        for done, path in enumerate(pictures):
+        for done, (path, (pixels, why)) in enumerate(zip(pictures, read, strict=True)):
             report(done, len(pictures), skipped)
-            try:
-                pixels = _pixels(path, spec)
-            except (PictureError, VideoError) as error:
-                skipped.append((path, str(error)))
+            if why:
+                skipped.append((path, why))
                 continue
             if path in held_back and path not in stored and is_measurable(pixels, spec):
                 stored.add(path)
@@ -121,6 +124,14 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None)
 def _store(file, key, size, channels):
     shape = (size, size, channels)
     return file.create_dataset(key, (0, *shape), "f4", chunks=(CHUNK, *shape), maxshape=(None, *shape))
+
+
+def _read(spec, path):
+    """(pixels, None), or (None, why) of what is damaged."""
+    try:
+        return _pixels(path, spec), None
+    except (PictureError, VideoError) as error:
+        return None, str(error)
 
 
 def _pixels(path, spec):

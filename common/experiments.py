@@ -51,7 +51,7 @@ def training_run(arguments, scratch, group):
         folder=folder,
         framework=arguments.framework,
         device=arguments.device,
-        precision="fp32" if arguments.precision == "auto" else arguments.precision,
+        precision=asked_precision(arguments),
         seed=arguments.seed,
         steps=steps,
         minutes=minutes,
@@ -91,6 +91,11 @@ def asked_network(arguments):
     if arguments.motion:
         options["motion"] = arguments.motion
     return network(arguments.model, **options)
+
+
+def asked_precision(arguments):
+    """That of the flag; "auto" is full precision here, as figures and weights are to be those of every machine."""
+    return "fp32" if arguments.precision == "auto" else arguments.precision
 
 
 def prepared_dataset(arguments, spec, recipe, folder, scratch, group):
@@ -173,7 +178,7 @@ def test(arguments, scratch):
     weights, path = weights_for_test(arguments)
     pictures = pictures_of([arguments.test_dir] if arguments.test_dir else None, scratch)
     tile = arguments.stride or "auto"  # of no consequence for the result
-    upscaler = Upscaler(weights, arguments.framework, arguments.device, arguments.precision, tile)
+    upscaler = Upscaler(weights, arguments.framework, arguments.device, asked_precision(arguments), tile)
     print(f"{weights.name} x{upscaler.scale}, {arguments.framework}, {path}")
     print(f"{'':24}{'PSNR':>8}{'SSIM':>8}   bicubic{'PSNR':>8}{'SSIM':>8}")
     rows, samples = [], sample_names(pictures, upscaler)

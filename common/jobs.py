@@ -1,9 +1,11 @@
 """What all jobs of `super_resolve.py` share: what is measured, warned of and reported."""
 
+import re
 import resource
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class Clocks:
@@ -73,5 +75,7 @@ class Job(Clocks):
 
 def peak_memory():
     """Largest memory this process has held so far, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
+    status = Path("/proc/self/status")  # of Linux, where getrusage counts what the parent held before as well
+    held = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8")) if status.exists() else None
+    kilobytes = int(held[1]) if held else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(kilobytes / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)

@@ -163,6 +163,7 @@ class Network(Layered):
     optical_flow: ClassVar[str | None] = None  # of common/motion.py, by which neighbours are moved before they are seen
     recomputes: ClassVar[bool] = False  # can forget feature maps in training and compute them again
     adversarial: ClassVar[bool] = False  # trained against a discriminator
+    keeps_bf16: ClassVar[bool] = False  # loses less than 0.01 dB if computed in bf16, see benchmarks/precision.py
     recipe: ClassVar[Recipe]
 
     def __post_init__(self):
@@ -399,6 +400,7 @@ class DRCN(Network):
     paper: ClassVar[str] = "Kim et al., Deeply-Recursive Convolutional Network for Image Super-Resolution, CVPR 2016"
     upscale_first: ClassVar[bool] = True
     recomputes: ClassVar[bool] = True
+    keeps_bf16: ClassVar[bool] = True
     recipe: ClassVar[Recipe] = Recipe(
         batch_size=16,
         image_size=41,
@@ -450,6 +452,7 @@ class SRResNet(Network):
     paper: ClassVar[str] = "Ledig et al., Photo-Realistic Single Image Super-Resolution Using a GAN, CVPR 2017"
     upscale_first: ClassVar[bool] = False
     scales: ClassVar[tuple[int, ...]] = (2, 4)
+    keeps_bf16: ClassVar[bool] = True
 
     def __post_init__(self):
         super().__post_init__()

@@ -48,15 +48,19 @@ def planned(report):
 
 def draw(report, folder, stem):
     """Write the plots of a report into `folder`; returns their paths. Needs matplotlib."""
-    from matplotlib import rc_context
-
     paths = []
     for plot in planned(report):
-        path = Path(folder) / plot.name(stem)
-        with rc_context(SETTINGS), written_whole(path) as temporary:
-            plot.draw().savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
-        paths.append(path)
+        paths.append(Path(folder) / plot.name(stem))
+        write(paths[-1], plot.draw)
     return paths
+
+
+def write(path, draw):
+    """Write the matplotlib Figure that `draw` makes as an SVG, the same for the same figures."""
+    from matplotlib import rc_context
+
+    with rc_context(SETTINGS), written_whole(path) as temporary:
+        draw().savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def _points(entries, times):
@@ -78,7 +82,8 @@ def _one_framework(entries):
     return [entry for entry in entries if entry["framework"] != "tensorflow" or entry["model"] not in torch]
 
 
-def _colour(model):
+def colour(model):
+    """That of a network, or of bicubic interpolation, in all plots."""
     return "0.5" if model == "bicubic" else f"C{list(NETWORKS).index(model)}"
 
 
@@ -91,10 +96,10 @@ def _quality_against_time(points, entries):
         axes.set(title=f"x{scale}", xlabel="ms per frame of 1920 x 1080", xscale="log")
         axes.margins(0.25)
         if bicubic.get(scale) is not None:
-            axes.axhline(bicubic[scale], color=_colour("bicubic"), linestyle="--", linewidth=1)
+            axes.axhline(bicubic[scale], color=colour("bicubic"), linestyle="--", linewidth=1)
         for model, framework, milliseconds, extrapolated, psnr in chosen:
-            face = "none" if extrapolated else _colour(model)
-            axes.scatter(milliseconds, psnr, 25, marker=MARKERS[framework], edgecolors=_colour(model), facecolors=face)
+            face = "none" if extrapolated else colour(model)
+            axes.scatter(milliseconds, psnr, 25, marker=MARKERS[framework], edgecolors=colour(model), facecolors=face)
         for model in dict.fromkeys(point[0] for point in chosen):
             _, _, milliseconds, _, psnr = max((point for point in chosen if point[0] == model), key=lambda p: p[2])
             axes.annotate(model, (milliseconds, psnr), (0, 6), textcoords="offset points", ha="center")
@@ -120,7 +125,7 @@ def _over_frames(entries):
             line = entry["items"][place].get("frames", [])
             style = "--" if entry["model"] == "bicubic" else "-"
             axes.plot(
-                range(1, len(line) + 1), line, style, color=_colour(entry["model"]), linewidth=1, label=entry["model"]
+                range(1, len(line) + 1), line, style, color=colour(entry["model"]), linewidth=1, label=entry["model"]
             )
     for axes in list(figure.axes)[len(clips) :]:
         axes.set_axis_off()

@@ -10,7 +10,8 @@ from functools import lru_cache
 import numpy as np
 
 KEYS_A = -0.5  # Keys 1981, the value MATLAB uses; it makes the kernel reproduce quadratics
-BLOCK = 32  # output samples that share one small matrix product; 16 to 64 are equally fast
+BLOCK = 32  # output samples that share one small matrix product; half as many where each is made of more
+LARGEST = 1 << 18  # multiply-adds of a product; OpenBLAS wakes threads for more, which cost more than they do
 CACHED_AXES = 64  # a video asks for the same few axes over and over
 
 
@@ -52,11 +53,17 @@ def _resize_axis(planes, axis, old, new, scale, shift, antialias, border):
     shape = list(planes.shape)
     shape[axis] = new
     result = np.empty(shape, real)
+    across = planes.shape[-3 - axis]
     for begin, end, low, high, weights in _blocks(old, new, scale, shift, antialias, border, real.char):
-        if axis == -2:
-            np.matmul(weights, planes[..., low:high, :].astype(real, copy=False), out=result[..., begin:end, :])
-        else:
-            np.matmul(planes[..., low:high].astype(real, copy=False), weights.T, out=result[..., begin:end])
+        parts = -(-across * weights.size // LARGEST)
+        width = -(-across // parts)
+        for part in (slice(first, first + width) for first in range(0, across, width)):
+            if axis == -2:
+                band = planes[..., low:high, part].astype(real, copy=False)
+                np.matmul(weights, band, out=result[..., begin:end, part])
+            else:
+                band = planes[..., part, low:high].astype(real, copy=False)
+                np.matmul(band, weights.T, out=result[..., part, begin:end])
     if real == kind:
         return result
     limits = np.iinfo(kind)
@@ -67,9 +74,9 @@ def _resize_axis(planes, axis, old, new, scale, shift, antialias, border):
 def _blocks(old, new, scale, shift, antialias, border, real):
     """The banded matrix of one axis as dense blocks [(first output, end, first input, end, weights)]."""
     index, weight = _taps(old, new, scale, shift, antialias, border)
-    blocks = []
-    for begin in range(0, new, BLOCK):
-        end = min(begin + BLOCK, new)
+    blocks, block = [], BLOCK if scale > 1 else BLOCK // 2
+    for begin in range(0, new, block):
+        end = min(begin + block, new)
         low, high = index[begin:end].min(), index[begin:end].max() + 1
         dense = np.zeros((end - begin, high - low))
         np.add.at(dense, (np.arange(end - begin)[:, None], index[begin:end] - low), weight[begin:end])

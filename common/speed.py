@@ -68,8 +68,7 @@ def same_threads_everywhere():
 
 
 def machine(framework, device="auto"):
-    """What `framework` runs on, in words that name no machine: "CPU, 2 threads, fp32"."""
-    runtime = backend.load(framework, "runtime")
-    device = runtime.choose_device(device)
+    """What `framework` runs the benchmark on, in words that name no machine: "CPU, 2 threads, fp32"."""
+    device = backend.load(framework, "runtime").choose_device(device)
     place = "GPU" if device == "cuda" else f"CPU, {threads()} thread{'s' if threads() > 1 else ''}"
-    return f"{place}, {runtime.choose_precision('auto', device)}"
+    return f"{place}, fp32"

@@ -6,6 +6,8 @@ is handed over, and ends the other stages.
 
 import queue
 import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 
 END = object()
 
@@ -44,6 +46,18 @@ def ahead(iterable, depth):
     finally:
         stop.set()
         thread.join()
+
+
+def made_by(workers, function, items):
+    """function(item) of all `items`, in their order, made by `workers` threads, a result for each of which may wait."""
+    waiting = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 class Behind:

@@ -42,12 +42,15 @@ TITLES = {
 }
 
 
-def filled(page, report):
-    """The text of a page with everything between its markers made anew. Raises KeyError for an unknown kind."""
+def filled(page, report, kinds=None):
+    """The text of a page with everything between its markers made anew, by the functions KINDS or others.
+
+    Raises KeyError for an unknown kind.
+    """
 
     def make(match):
         begin, kind, names, end = match.groups()
-        return f"{begin}\n{KINDS[kind](report, *(names or '').split())}\n\n{end}"
+        return f"{begin}\n{(kinds or KINDS)[kind](report, *(names or '').split())}\n\n{end}"
 
     return MARKED.sub(make, page)
 

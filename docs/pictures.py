@@ -42,7 +42,7 @@ def panel(pixels, crop, caption):
 def row(name, crop, models, scale, low=False):
     """Bicubic, each network and the truth, side by side; first the low resolution, if asked for."""
     pixels = photograph(name).pixels
-    results = {model: evaluate(Upscaler(weights_for(model, scale)), name, pixels) for model in models}
+    results = {model: evaluate(Upscaler(weights_for(model, scale), precision="fp32"), name, pixels) for model in models}
     first = results[models[0]]
     panels = [
         panel(first.bicubic_pixels, crop, f"bicubic\n{first.bicubic_psnr:.2f} dB"),

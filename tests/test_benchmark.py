@@ -128,6 +128,11 @@ def test_the_figures_are_those_of_a_test(run, data, weights, make_pixels, tmp_pa
             assert entries[name, "espcn"]["mean"][measure] == pytest.approx(np.mean(values), abs=1e-6)
 
 
+def test_it_measures_in_fp32_whatever_the_processor_can(monkeypatch):
+    monkeypatch.setattr("torch_models.runtime.computes_bf16", lambda: True)
+    assert benchmark.Job("srresnet", 4, "torch").upscaler("cpu").function.precision == "fp32"
+
+
 def test_a_subset_and_a_further_folder(run, data, tmp_path, make_pixels):
     write_picture(tmp_path / "mine" / "c.png", Picture(make_pixels(30, 30)))
     code, out, _ = run(tmp_path / "mine", "--set", "mine", "--model", "espcn", "--scale", "3")

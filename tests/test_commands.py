@@ -333,11 +333,50 @@ def test_report_of_a_picture(picture, weights, call, tmp_path):
     assert report["working_set_mb"] > 0 and len(report["tile"]) == 2
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process from its parent")
+def test_the_memory_reported_is_not_that_of_who_started_it():
+    held = bytes(range(256)) * (1 << 20)  # 256 MB
+    code = "from common.jobs import peak_memory; print(peak_memory())"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert float(ended.stdout) < len(held) / 2**20
+
+
 def test_the_working_set_is_printed(picture, weights, call, tmp_path):
     line = [picture, "--weights", weights["espcn", 3], "--output", tmp_path / "out.png", "--overwrite"]
     said = call(super_resolve, *line).out[-2]
     assert re.fullmatch(r"espcn x3 by torch on \w+ in fp32, in tiles of up to .* MB of feature maps\.", said)
     assert call(super_resolve, *line, "--quiet").out == [str(tmp_path / "out.png")]
+
+
+@pytest.fixture
+def kept_bf16(tmp_path):
+    """The weights of a small network that loses nothing in bf16."""
+    path, spec = tmp_path / "srresnet.safetensors", network("srresnet", blocks=1, width=4)
+    save_weights(path, Weights("srresnet", spec, initial_tensors(spec, 0)))
+    return path
+
+
+@pytest.mark.parametrize("able", [True, False])
+@pytest.mark.parametrize("framework", ["tensorflow", "torch"])
+def test_auto_is_bf16_where_nothing_is_lost(framework, able, picture, weights, kept_bf16, call, tmp_path, monkeypatch):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"flags\t\t: fpu avx512f {'avx512_bf16 ' if able else ''}avx512_vnni\n")
+    monkeypatch.setattr("common.processor.CPUINFO", cpuinfo)
+    line = [picture, "--framework", framework, "--device", "cpu", "--report", tmp_path / "report.json", "--overwrite"]
+    cases = [("srresnet", kept_bf16, [], "bf16" if able else "fp32"), ("espcn", weights["espcn", 3], [], "fp32"),
+             ("srresnet", kept_bf16, ["--precision", "fp32"], "fp32")]  # fmt: skip
+    for model, file, flags, expected in cases:
+        answer = call(super_resolve, *line, *flags, "--model", model, "--weights", file)
+        assert f"on cpu in {expected}," in answer.out[-2]
+        assert strictly_read(tmp_path / "report.json")["precision"] == expected
+
+
+@pytest.mark.parametrize("framework", ["tensorflow", "torch"])
+def test_bf16_gives_the_same_picture_from_run_to_run(framework, picture, kept_bf16, call, tmp_path):
+    line = [picture, "--model", "srresnet", "--weights", kept_bf16, "--framework", framework, "--precision", "bf16"]
+    for name in ("first.png", "second.png"):
+        assert call(super_resolve, *line, "--output", tmp_path / name).code == cli.DONE
+    assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
 
 
 def test_what_a_format_cannot_hold_is_warned_of(picture, weights, call, tmp_path):
@@ -575,6 +614,13 @@ def test_a_test_prints_and_saves_its_results(folder, weights, call, tmp_path):
         assert f"{row['psnr']:.2f}" in line
         assert f"{row['bicubic_psnr']:.2f}" in line
     assert sorted(read_picture(samples / name).pixels.shape for name in files_in(samples)) == [(48, 51, 1), (60, 72, 3)]
+
+
+@pytest.mark.parametrize(("flags", "expected"), [([], "fp32"), (["--precision", "bf16"], "bf16")])
+def test_a_test_is_in_fp32_unless_asked(flags, expected, kept_bf16, folder, call, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch_models.runtime.computes_bf16", lambda: True)
+    _, report, _ = measured(call, folder, {("srresnet", 3): kept_bf16}, tmp_path, *flags, model="srresnet")
+    assert report["precision"] == expected
 
 
 def test_a_sample_is_what_was_measured(folder, weights, call, tmp_path):

@@ -15,7 +15,7 @@ from common.films import FilmJob
 from common.images import Picture, read_picture, write_picture
 from common.networks import network
 from common.resize import resize
-from common.stages import Behind, ahead
+from common.stages import Behind, ahead, made_by
 from common.upscaler import Upscaler
 from common.video import Frame, VideoError, open_video
 from common.video_frames import layout_of_frame
@@ -357,3 +357,17 @@ def test_a_stage_runs_no_further_ahead_than_asked():
     assert next(source) == 0
     source.close()
     assert len(made) <= 6
+
+
+def test_workers_keep_the_order_pass_errors_on_and_stop():
+    assert list(made_by(3, lambda number: number**2, range(50))) == [number**2 for number in range(50)]
+    assert list(made_by(3, str, [])) == []
+    made = []
+    results = made_by(2, made.append, range(100))
+    next(results)
+    results.close()
+    assert len(made) <= 4
+    results = made_by(2, lambda number: 1 // number, (1, 0, 1))
+    assert next(results) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(results)

@@ -231,7 +231,7 @@ def warp(image, flow):
         column = tf.clip_by_value(left + right, 0, columns - 1)
         place = tf.reshape(row * columns + column, (batch, rows * columns))
         share = (lower_share if down else 1 - lower_share) * (right_share if right else 1 - right_share)
-        return tf.reshape(tf.gather(pixels, place, batch_dims=1), tf.shape(image)) * share[..., None]
+        return tf.reshape(tf.gather(pixels, place, batch_dims=1), tf.shape(image)) * tf.expand_dims(share, -1)
 
     moved = corner(0, 0) + corner(0, 1) + corner(1, 0) + corner(1, 1)
     return tf.ensure_shape(moved, image.shape)

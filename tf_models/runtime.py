@@ -5,6 +5,7 @@ from importlib import import_module
 
 import tensorflow as tf
 
+from common.processor import computes_bf16
 from tf_models.inference import compiled
 from tf_models.layers import concat, from_nhwc, load_tensors, set_precision, storage, to_nhwc
 
@@ -21,7 +22,7 @@ class Runtime:
 
     def __init__(self, spec, tensors, device="auto", precision="auto"):
         self.device = choose_device(device)
-        self.precision = choose_precision(precision, self.device)
+        self.precision = choose_precision(precision, self.device, spec)
         self.model = build(spec, self.precision)
         self.load(tensors)
         self.graph = compiled(self.model, spec, self.device, self.precision)
@@ -62,9 +63,11 @@ def choose_device(name):
     return name
 
 
-def choose_precision(name, device):
-    """The precision called `name`; "auto" is full precision until a lower one is shown to lose nothing."""
-    return "fp32" if name == "auto" else name
+def choose_precision(name, device, spec):
+    """The precision called `name`; "auto" is "bf16" where a CPU computes it and the network keeps it, else "fp32"."""
+    if name != "auto":
+        return name
+    return "bf16" if spec.keeps_bf16 and device == "cpu" and computes_bf16() else "fp32"
 
 
 def use_threads(count):

@@ -15,7 +15,7 @@ from tf_models.losses import (
     objective,
 )
 from tf_models.optimizers import OPTIMIZERS
-from tf_models.runtime import build, choose_device, choose_precision
+from tf_models.runtime import build, choose_device
 
 
 class Training:
@@ -29,7 +29,7 @@ class Training:
         self.recipe = recipe
         self.group = group or Alone()
         self.device = choose_device(device)
-        self.precision = choose_precision(precision, self.device)
+        self.precision = precision
         self.model = build(spec, self.precision)
         load_tensors(self.model, tensors)
         set_measuring(self.model, True, self.group)

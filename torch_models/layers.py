@@ -212,7 +212,7 @@ def warp(image, flow):
         column = torch.clamp(left + right, 0, columns - 1)
         place = (row * columns + column).reshape(batch, 1, -1).expand(-1, channels, -1)
         share = (lower_share if down else 1 - lower_share) * (right_share if right else 1 - right_share)
-        return torch.gather(pixels, 2, place).reshape(image.shape) * share[:, None]
+        return torch.gather(pixels, 2, place).reshape(image.shape) * torch.unsqueeze(share, 1)
 
     return corner(0, 0) + corner(0, 1) + corner(1, 0) + corner(1, 1)
 

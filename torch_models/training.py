@@ -15,7 +15,7 @@ from torch_models.losses import (
     objective,
 )
 from torch_models.optimizers import OPTIMIZERS
-from torch_models.runtime import build, choose_device, choose_precision
+from torch_models.runtime import build, choose_device
 
 
 class Training:
@@ -29,7 +29,7 @@ class Training:
         self.recipe = recipe
         self.group = group or Alone()
         self.device = choose_device(device)
-        self.precision = choose_precision(precision, self.device)
+        self.precision = precision
         self.model = build(spec, self.precision).to(self.device, memory_format=torch.channels_last)
         load_tensors(self.model, tensors)
         set_measuring(self.model, True, self.group)
