@@ -10,6 +10,7 @@ import json
 import queue
 import threading
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,6 +28,9 @@ HELD_BACK_EVERY = 20  # every 20th picture of the folder is for validation, at l
 HELD_BACK_MOST = 10
 FRAME_STEPS = (1, 2)  # frames apart in the windows cut from a clip; 2 shows faster motion
 CHUNK = 32  # sub-images an HDF5 chunk holds
+LARGEST_RATIO = 1032  # by which deflate makes anything smaller
+WRITTEN = {"model": str, "network": str}  # attributes that a data set has, and their types
+WRITTEN |= dict.fromkeys(("image_size", "label_size", "stride"), (int, np.integer))
 
 
 class DatasetError(ValueError):
@@ -177,10 +181,22 @@ def is_built(target, source):
     try:
         with h5py.File(target, "r") as file:
             attributes = dict(file.attrs)
-    except OSError:
+    except Exception:  # noqa: BLE001 - a damaged file makes HDF5 raise whatever it likes
         return False
     wanted = {**vars(source), "enlargements": json.dumps(source.enlargements)}
-    return bool(attributes.get("complete")) and all(attributes.get(key) == value for key, value in wanted.items())
+    same = all(key in attributes and np.array_equal(attributes[key], value) for key, value in wanted.items())
+    return bool(np.all(attributes.get("complete", False))) and same
+
+
+@contextmanager
+def damage_explained(path):
+    """Whatever HDF5 raises inside, which is nearly anything where a file is damaged, becomes a DatasetError."""
+    try:
+        yield
+    except (DatasetError, MemoryError):
+        raise
+    except Exception as error:
+        raise DatasetError(f"{path} is no whole HDF5 file ({' '.join(str(error).split())}).") from error
 
 
 class Dataset:
@@ -195,20 +211,43 @@ class Dataset:
 
         if not Path(path).is_file():
             raise DatasetError(f"{path} does not exist or is no file.")
-        try:
+        self.path = path
+        with damage_explained(path):
             self.file = h5py.File(path, "r")
-        except OSError as error:
-            raise DatasetError(f"{path} is no whole HDF5 file ({error}).") from None
-        missing = {"data", "label", "validation"} - set(self.file)
-        if missing or not self.file.attrs.get("complete"):
-            raise DatasetError(f"{path} is no whole data set: {', '.join(sorted(missing)) or 'its end'} is missing.")
-        self.data, self.label = self.file["data"], self.file["label"]
+        try:
+            with damage_explained(path):
+                self.attributes = dict(self.file.attrs)
+                missing = {"data", "label", "validation"} - set(self.file)
+                if missing or not np.all(self.attributes.get("complete", False)):
+                    what = ", ".join(sorted(missing)) or "its end"
+                    raise DatasetError(f"{path} is no whole data set: {what} is missing.")
+                self._check()
+                self.data, self.label = self.file["data"], self.file["label"]
+                if self.data.nbytes + self.label.nbytes <= memory:
+                    self.data, self.label = self.data[()], self.label[()]
+        except BaseException:
+            self.file.close()
+            raise
         self.batch_size = min(batch_size, len(self.data))
         self.seed = seed
-        self.attributes = dict(self.file.attrs)
-        if self.data.nbytes + self.label.nbytes <= memory:
-            self.data, self.label = self.data[()], self.label[()]
         self._epoch, self._order = None, None
+
+    def _check(self):
+        """Raise DatasetError for what `build` does not write: other shapes and types, or what lies in other files."""
+        for key, kind in WRITTEN.items():
+            value = self.attributes.get(key)
+            if not isinstance(value, kind):
+                raise DatasetError(f"{self.path} is no data set of this project: its {key} is {value!r}.")
+        pictures = self.file["validation"]
+        if not is_group(self.file, "validation") or not len(pictures):
+            raise DatasetError(f"{self.path} is no data set of this project: it holds no pictures for validation.")
+        whole = {"data": self.file, "label": self.file} | dict.fromkeys(pictures, pictures)
+        for name, group in whole.items():
+            kinds, sides = (("f4",), (4,)) if group is self.file else (("u1", "u2"), (3, 4))
+            if not is_held(group, name, kinds, sides):
+                raise DatasetError(f"{self.path} is no data set of this project: its {name} is of another kind.")
+        if len(self.file["data"]) != len(self.file["label"]):
+            raise DatasetError(f"{self.path} has not as many labels as data.")
 
     def __enter__(self):
         return self
@@ -225,7 +264,8 @@ class Dataset:
 
     def validation(self):
         """[(name, pixels (H, W, C) in 8 or 16 bit)] of the pictures held back."""
-        return [(name, store[()]) for name, store in self.file["validation"].items()]
+        with damage_explained(self.path):
+            return [(name, store[()]) for name, store in self.file["validation"].items()]
 
     def batch(self, step):
         """(data, label) float32 of training step `step`, from 0.
@@ -238,7 +278,8 @@ class Dataset:
         chosen = self._order[place * self.batch_size : (place + 1) * self.batch_size]
         rank = np.argsort(chosen)  # HDF5 reads in ascending order only; the drawn one is what makes batches random
         back = np.argsort(rank)
-        return self.data[chosen[rank]][back], self.label[chosen[rank]][back]
+        with damage_explained(self.path):
+            return self.data[chosen[rank]][back], self.label[chosen[rank]][back]
 
     def batches(self, first=0, ahead=4):
         """Endless batches from step `first` on, prepared by a thread that keeps `ahead` of them ready."""
@@ -270,6 +311,28 @@ class Dataset:
         finally:
             stop.set()
             thread.join()
+
+
+def is_group(group, name):
+    """Whether `name` is a group inside `group`, and not one that a link leads to."""
+    import h5py
+
+    return isinstance(group.get(name, getlink=True), h5py.HardLink) and isinstance(group[name], h5py.Group)
+
+
+def is_held(group, name, kinds, sides):
+    """Whether `name` is an array of one of these types and numbers of axes, whose numbers are all in this very file."""
+    import h5py
+
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        return False
+    array = group[name]
+    if not isinstance(array, h5py.Dataset) or array.is_virtual or array.external:
+        return False
+    if array.dtype not in [np.dtype(kind) for kind in kinds] or array.ndim not in sides or not array.size:
+        return False
+    most = LARGEST_RATIO if array.compression else 1
+    return array.nbytes <= most * array.id.get_storage_size()
 
 
 def is_measurable(pixels, spec):
