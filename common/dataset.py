@@ -7,6 +7,7 @@ file is all that a training machine needs.
 
 import hashlib
 import json
+import os
 import queue
 import threading
 from collections import Counter
@@ -221,6 +222,7 @@ class Dataset:
                 if missing or not np.all(self.attributes.get("complete", False)):
                     what = ", ".join(sorted(missing)) or "its end"
                     raise DatasetError(f"{path} is no whole data set: {what} is missing.")
+                self._whole_length = self._length()
                 self._check()
                 self.data, self.label = self.file["data"], self.file["label"]
                 if self.data.nbytes + self.label.nbytes <= memory:
@@ -262,9 +264,20 @@ class Dataset:
     def steps_per_epoch(self):
         return len(self) // self.batch_size
 
+    @contextmanager
+    def _reading(self):
+        """Where a file ends too soon HDF5 reads zeros, so its length is looked at."""
+        with damage_explained(self.path):
+            yield
+            if self._length() < self._whole_length:
+                raise DatasetError(f"{self.path} was cut short while it was read.")
+
+    def _length(self):
+        return os.fstat(self.file.id.get_vfd_handle()).st_size
+
     def validation(self):
         """[(name, pixels (H, W, C) in 8 or 16 bit)] of the pictures held back."""
-        with damage_explained(self.path):
+        with self._reading():
             return [(name, store[()]) for name, store in self.file["validation"].items()]
 
     def batch(self, step):
@@ -278,7 +291,7 @@ class Dataset:
         chosen = self._order[place * self.batch_size : (place + 1) * self.batch_size]
         rank = np.argsort(chosen)  # HDF5 reads in ascending order only; the drawn one is what makes batches random
         back = np.argsort(rank)
-        with damage_explained(self.path):
+        with self._reading():
             return self.data[chosen[rank]][back], self.label[chosen[rank]][back]
 
     def batches(self, first=0, ahead=4):

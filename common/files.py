@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and what may stand in them."""
 
+import errno
 import math
 import os
 import secrets
@@ -8,17 +9,38 @@ from pathlib import Path
 
 
 @contextmanager
-def written_whole(path):
-    """Yield a temporary path in the folder of `path`; rename it to `path` on success, remove it on any failure."""
+def written_whole(path, replacing=True):
+    """Yield a temporary path in the folder of `path`; rename it to `path` on success, remove it on any failure.
+
+    replacing: whether what has that name by then is replaced, rather than FileExistsError raised.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read
-        os.replace(temporary, path)
+        give_name(temporary, path, replacing)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def give_name(temporary, path, replacing=True):
+    """Rename a finished file, so that of two programs that write one file each writes it whole.
+
+    Without `replacing` the second of them gets FileExistsError.
+    """
+    if not replacing:
+        try:
+            os.link(temporary, path)
+            os.unlink(temporary)
+            return
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+    os.replace(temporary, path)
 
 
 def temporary_beside(path):
@@ -28,6 +50,8 @@ def temporary_beside(path):
     """
     if "\0" in str(path):
         raise ValueError(f"{str(path)!r} has a null character in it")
+    if not path.name:
+        raise ValueError(f"{path} is not the name of a file")
     return path.with_name(f".{secrets.token_hex(8)}.part{path.suffix}")
 
 

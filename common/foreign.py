@@ -47,12 +47,12 @@ def read_state_dict(path):
         raise WeightsError(f"{path} declares more numbers than it holds.")
     arrays = {}
     for key, value in found.items():
-        if not isinstance(key, str) or value.is_complex() or not value.numel():
+        if not isinstance(key, str) or value.is_complex() or not value.numel() or value.layout != torch.strided:
             raise WeightsError(f"{path} holds {key!r}, which is no weight of an SRResNet.")
         for prefix in PREFIXES:
             key = key.removeprefix(prefix)
         if not key.endswith("num_batches_tracked"):
-            arrays[key] = value.detach().to_dense().float().numpy()
+            arrays[key] = value.detach().float().numpy()
     return arrays
 
 

@@ -116,7 +116,7 @@ def _cut_at_key_frame(source, target, start, end, overwrite, progress):
     check_target(target, None if source == "-" else source, overwrite)
     container, warnings = open_container(source)
     name = source_name(source)
-    whole = written_whole(target) if is_file(target) else nullcontext(target)
+    whole = written_whole(target, overwrite) if is_file(target) else nullcontext(target)
     target_name = target if is_file(target) else "standard output"
     with container, clear_errors(target_name, "written"), whole as temporary:
         video = main_video(container, name)

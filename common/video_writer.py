@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.files import temporary_beside
+from common.files import give_name, temporary_beside
 from common.video_codecs import (
     FILM_CONTAINERS,
     MOV_FAMILY,
@@ -152,7 +152,7 @@ class VideoWriter:
             self._check_after_refusals()
             self._say_what_was_lost()
             if self._temporary is not None:
-                os.replace(self._temporary, self.path)
+                give_name(self._temporary, self.path, self._overwrite)
 
     def abort(self):
         """Give up and leave nothing behind; harmless after `close`."""
@@ -181,6 +181,7 @@ class VideoWriter:
 
     def _begin(self, target, template, overwrite):
         self.path = self._temporary = None
+        self._overwrite = overwrite
         if not is_file(target):
             self.name = "standard output" if target == "-" else str(getattr(target, "name", "the output"))
             self._pipe = target
@@ -465,7 +466,7 @@ def check_target(target, source, overwrite):
         raise VideoError(f"{target} is the input itself, which is never overwritten")
     if path.is_dir():
         raise VideoError(f"{target} is a folder")
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise VideoError(f"{target} exists already and is not overwritten")
 
 

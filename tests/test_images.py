@@ -492,7 +492,7 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "replace", interrupt)
+    monkeypatch.setattr(os, "link", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_picture(tmp_path / "picture.png", picture_of(noise(3)))
     assert list(tmp_path.iterdir()) == []

@@ -4,11 +4,13 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 import traceback
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+from tqdm import tqdm
 
 import main
 import super_resolve
@@ -28,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRAMS = {"super_resolve.py": super_resolve, "main.py": main, "common.video": video_recipes}
 PLACES = (
     *("in.png", "in.png", "in.png", "film.mkv", "photos", "%05d.png", "-", "set.h5", "w.safetensors", "half.png"),
-    *("", ".", "..", "/", "/dev/null", "/dev/full", "nowhere/x", "-x.png", "--help.png", "é ü.png", "\udcff.png", "a" * 300),
+    *("", ".", "..", "/proc", "/dev/null", "/dev/full", "nowhere/x", "-x.png", "--help.png", "é ü.png", "\udcff.png", "a" * 300),
     *("out.png", "out.mkv", "out", "out.tif", "out.html", "out.json", "o/u/t.png", "in.png/x.png", "loop", "http://x/y.png"),
 )
 WORDS = (
@@ -37,6 +39,7 @@ WORDS = (
     *("colour=rgb", "motion=dis", "conv1=0.1", "=", "a=b=c", "x264", "ffv1", "h264", "mpeg4", "1:15", "1/0", "30000/1001"),
     *("espcn", "srcnn", "vespcn", "torch", "tensorflow", "cpu", "fp32", "bf16", "mse", "\n", "٣", "1_0", " 1", "yuv420p"),
 )
+NUMBERS = 18  # of these words, which stand first
 
 
 def seeds():
@@ -86,6 +89,8 @@ def _place(random):
 def _value(action, random):
     if action.choices and random.random() < 0.8:
         return str(random.choice(list(action.choices)))
+    if action.type is not None and random.random() < 0.6:
+        return random.choice(WORDS[:NUMBERS])
     return random.choice(PLACES if random.random() < 0.4 else WORDS)
 
 
@@ -150,6 +155,7 @@ class replaced:
     """Inside, no framework is loaded, nothing is trained, and each error that is no sentence of ours is raised."""
 
     def __init__(self, folder):
+        tqdm.set_lock(threading.RLock())  # its own is shared with processes that are killed here
         runtime = SimpleNamespace(Runtime=Nothing, use_threads=lambda number: None)
         report = {"steps": 1, "seconds": 1.0, "samples_per_second": 1.0, "validation": [], "weights": "w.safetensors"}
         pictures = [folder / "photos" / "a.png"]

@@ -77,7 +77,7 @@ def _array(file, name, random):
 
 def _endless(file, name, random):
     shape = random.choice(((2**40, 16, 16, 1), (2**62, 1, 1, 1), (2**20, 2**10, 2**10, 1), (64, 2**12, 2**12, 1)))
-    file.create_dataset(name, shape, "f4", chunks=(1, 1, 1, 1) if random.random() < 0.5 else (32, 16, 16, 1))
+    file.create_dataset(name, shape, "f4", chunks=random.choice(((1, 1, 1, 1), (16, *shape[1:]))))
 
 
 def _link(file, name, random):
