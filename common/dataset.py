@@ -28,6 +28,8 @@ from common.video_reader import VIDEO_SUFFIXES
 HELD_BACK_EVERY = 20  # every 20th picture of the folder is for validation, at least one, at most 10
 HELD_BACK_MOST = 10
 FRAME_STEPS = (1, 2)  # frames apart in the windows cut from a clip; 2 shows faster motion
+LARGEST_SIDE = 2048  # of a sub-image, 32 of which HDF5 still takes as a chunk
+LARGEST_FACTOR = 16  # by which pictures are resized, or its inverse
 CHUNK = 32  # sub-images an HDF5 chunk holds
 LARGEST_RATIO = 1032  # by which deflate makes anything smaller
 WRITTEN = {"model": str, "network": str}  # attributes that a data set has, and their types
@@ -86,6 +88,12 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None)
     """
     import h5py
 
+    for side in (source.image_size, source.label_size):
+        if not 0 < side <= LARGEST_SIDE:
+            raise DatasetError(f"sub-images are of 1 to {LARGEST_SIDE} pixels, not of {side}.")
+    for factor in source.enlargements:
+        if not 1 / LARGEST_FACTOR <= factor <= LARGEST_FACTOR:
+            raise DatasetError(f"pictures are resized by 1/{LARGEST_FACTOR} to {LARGEST_FACTOR}, not by {factor:g}.")
     training, held_back = split(list(paths))
     generator = np.random.default_rng(source.seed)
     skipped = []

@@ -21,6 +21,10 @@ def written_whole(path, replacing=True):
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read
         give_name(temporary, path, replacing)
+    except OSError as error:
+        if str(error.filename) == str(temporary):
+            error.filename = str(path)  # which is the name that anybody knows
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -150,7 +150,7 @@ def _read_bytes(path):
         with open(path, "rb") as file:
             start = file.read(_SIGNATURE_BYTES)
             kind = next((name for name, signature in _SIGNATURES.items() if signature.match(start)), None)
-            data = start + _rest(file, path) if kind else start
+            data = b"".join([start, *_rest(file, path)]) if kind else start
     except FileNotFoundError as error:
         raise PictureError(f"{path} does not exist") from error
     except IsADirectoryError as error:
@@ -169,13 +169,14 @@ def _read_bytes(path):
 
 
 def _rest(file, path):
-    """What is left of an open file, unless that is more than any picture needs."""
+    """What is left of an open file, piece by piece, unless that is more than any picture needs."""
     limit = MAX_BYTES if os.path.isfile(path) else MAX_STREAMED_BYTES
     size = os.fstat(file.fileno()).st_size
-    rest = b"" if size > limit else file.read(limit + 1)
-    if max(size, len(rest)) > limit:
+    while size <= limit and (piece := file.read(1 << 20)):
+        size = max(size, file.tell() if file.seekable() else size + len(piece))
+        yield piece
+    if size > limit:
         raise PictureError(f"{path} is too large: no more than {limit >> 20} MB of it are read")
-    return rest
 
 
 def _reason(error):
@@ -319,6 +320,7 @@ def _from_cmyk(image, icc):
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_GREY, _PNG_RGB, _PNG_PALETTE, _PNG_GREY_ALPHA = 0, 2, 3, 4
+_LONGEST_PROFILE = 16 << 20
 _INCHES_PER_METRE = 1 / 0.0254
 
 
@@ -394,10 +396,12 @@ def _colour_key(picture, content, depth):
 
 def _png_profile(content):
     _, _, compressed = (content or b"").partition(b"\0")
+    unpacking = zlib.decompressobj()
     try:
-        return zlib.decompressobj().decompress(compressed[1:], 1 << 26) or None
+        profile = unpacking.decompress(compressed[1:], _LONGEST_PROFILE)
     except zlib.error:
         return None  # a damaged profile is no profile
+    return None if unpacking.unconsumed_tail else profile or None
 
 
 # ---- Reading TIFF

@@ -297,4 +297,4 @@ def _parts(pattern):
 
 def _natural_order(path):
     """Numbers in names count as numbers: frame9 comes before frame10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]

@@ -240,7 +240,7 @@ def _beginning(held, video, key_time):
 
 def main(arguments=None):
     """Run one recipe; returns the exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    from common.cli import terminable
+    from common.cli import sentence, terminable
 
     options = _parser().parse_args(arguments)
     try:
@@ -255,7 +255,7 @@ def main(arguments=None):
     except (VideoError, OSError, MemoryError) as error:
         if options.debug:
             raise
-        print(f"error: {error}" if str(error) else "error: out of memory", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         return 1
     return 0
 

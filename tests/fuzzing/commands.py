@@ -46,9 +46,10 @@ def seeds():
     """{name: content} of the files that lie about where a command runs."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        waves = (np.add.outer(np.arange(26), np.arange(28))[..., None] * (5, 7, 3) % 256).astype(np.uint8)
-        for picture in ("in.png", "photos/a.png", "photos/-b.png", "00001.png", "00002.png"):
-            write_picture(folder / picture, Picture(waves))
+        waves = (np.add.outer(np.arange(120), np.arange(112))[..., None] * (5, 7, 3) % 256).astype(np.uint8)
+        write_picture(folder / "photos" / "a.png", Picture(waves))
+        for picture in ("in.png", "photos/-b.png", "00001.png", "00002.png"):
+            write_picture(folder / picture, Picture(waves[:26, :28]))
         (folder / "half.png").write_bytes((folder / "in.png").read_bytes()[:300])
         make_clip(folder / "film.mkv", range(0, 120, 40), width=48, height=32, audio=[("aac", 0.1, {})])
         spec = network("espcn", widths=(4, 4))
@@ -119,7 +120,7 @@ def whole(folder, source):
     """Whether all pictures that a command has left in `folder` can be read."""
     old = {path.relative_to(source).as_posix() for path in source.rglob("*")}
     for path in folder.rglob("*.png"):
-        if path.relative_to(folder).as_posix() not in old:
+        if path.is_file() and path.relative_to(folder).as_posix() not in old:
             read_picture(path)
 
 
