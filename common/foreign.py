@@ -11,6 +11,7 @@ have a bias, and "module.", "generator." or "_orig_mod." may stand before every 
 
 import os
 import re
+import warnings
 
 import numpy as np
 
@@ -35,7 +36,9 @@ def read_state_dict(path):
     if not os.path.isfile(path):
         raise WeightsError(f"{path} does not exist or is no file.")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other versions of pickle
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # noqa: BLE001 - pickle raises whatever it likes, and speaks of ways that are not safe
         raise WeightsError(f"{path} is no PyTorch file of tensors alone, or is damaged.") from None
     for name in WRAPPERS:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from common.video_frames import VideoError
 
+HIGHEST_RATE = 100_000  # pictures a second, of any camera; one picture more often would fill every disk
 SETTLING = 2  # seconds by which the streams of a file may lag behind each other
 
 
@@ -328,6 +329,8 @@ def _rate(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a rate such as 25, 23.976 or 30000/1001") from error
     if rate <= 0:
         raise argparse.ArgumentTypeError(f"a rate is more than 0, unlike {text}")
+    if rate > HIGHEST_RATE:
+        raise argparse.ArgumentTypeError(f"a rate is at most {HIGHEST_RATE} pictures a second, unlike {text}")
     return rate
 
 

@@ -64,7 +64,7 @@ def weights_for(name, scale, path=None):
 
 
 def check_sum(path):
-    """Raise WeightsError if the file `path` is not the one that SHA256SUMS beside it lists; what it lacks may be any."""
+    """Raise WeightsError if the file `path` is not the one that SHA256SUMS beside it lists; one it lacks may be any."""
     sums = path.with_name(SUMS)
     listed = dict(line.split()[::-1] for line in sums.read_text(encoding="utf-8").splitlines()) if sums.exists() else {}
     if listed.get(path.name, digest := sha256(path)) != digest:

@@ -161,7 +161,9 @@ def _by_command(kind, path, place, limit):
 
 def _left_behind(kind, place, outcome, folder):
     """Names of files that should not be there."""
-    names = [path.relative_to(place).as_posix() for path in place.rglob("*") if not path.is_dir() or path.suffix == ".part"]
+    names = [
+        path.relative_to(place).as_posix() for path in place.rglob("*") if not path.is_dir() or path.suffix == ".part"
+    ]
     temporary = [name for name in names if ".part" in name]
     if hasattr(kind, "whole"):
         try:
@@ -349,7 +351,9 @@ def parser():
 
 def show(figures):
     if sys.stderr.isatty():
-        print(f"\r{figures.kind} {figures.tried}, {len(figures.findings)} findings", end="", file=sys.stderr, flush=True)
+        print(
+            f"\r{figures.kind} {figures.tried}, {len(figures.findings)} findings", end="", file=sys.stderr, flush=True
+        )
 
 
 def main(argv=None):

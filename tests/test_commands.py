@@ -533,7 +533,17 @@ def test_what_stops_a_folder_is_said_on_a_line_of_its_own(problem, folder, weigh
     assert answer.err[-1].startswith(("Interrupted.", "Error: "))
 
 
-ODD_NAMES = ("-x.png", "--help.png", "a b.png", "%05d.png", "<b>.png", "two\nlines.png", "²1.png", "é.png", "$HOME;ls.png")
+ODD_NAMES = (
+    "-x.png",
+    "--help.png",
+    "a b.png",
+    "%05d.png",
+    "<b>.png",
+    "two\nlines.png",
+    "²1.png",
+    "é.png",
+    "$HOME;ls.png",
+)
 
 
 @pytest.mark.parametrize("inside", [False, True])

@@ -299,7 +299,10 @@ def spoilt_within(path):
 ENDLESS = {"shape": (2**40, 16, 16, 1), "dtype": "f4", "chunks": (1, 16, 16, 1)}
 HARMS = [
     *(put("data"), put("data", **ENDLESS), put("label", **ENDLESS), put("data", shape=(0, 16, 16, 1), dtype="f4")),
-    *(put("data", shape=(4, 16, 16, 1), dtype=kind) for kind in ("f8", "u1", "S4", h5py.ref_dtype, h5py.string_dtype())),
+    *(
+        put("data", shape=(4, 16, 16, 1), dtype=kind)
+        for kind in ("f8", "u1", "S4", h5py.ref_dtype, h5py.string_dtype())
+    ),
     *(put("label", data=np.zeros(shape, "f4")) for shape in ((), (4,), (1, 16, 16, 1), (4, 16, 16, 1, 1))),
     *(put("validation"), put("validation", data=np.zeros(3, "u1"))),
     *(put("validation/00.png", data=np.zeros((9, 9, 1), "f4")), put("validation/00.png", **ENDLESS)),

@@ -661,7 +661,7 @@ def absurdly_large(path):
     if path.suffix == ".y4m":
         path.write_bytes(b"YUV4MPEG2 W30000 H30000 F25:1 Ip A1:1 C420jpeg\nFRAME\n" + bytes(9000))
         return
-    clips.make_clip(path, range(3), time_base=Fraction(1, 25), codec="rawvideo" if path.suffix == ".nut" else "ffv1")
+    clips.make_clip(path, range(3), time_base=Fraction(1, 25), codec="ffv1")
     content = path.read_bytes()
     small, large = struct.pack("<II", 64, 48), struct.pack("<II", 30000, 30000)
     assert small in content
@@ -670,12 +670,13 @@ def absurdly_large(path):
 
 @pytest.mark.parametrize("suffix", [".y4m", ".avi"])
 def test_absurd_sizes_of_video_are_refused_by_the_header_alone(tmp_path, suffix):
-    absurdly_large(tmp_path / f"in{suffix}")
-    for call in (lambda: open_video(tmp_path / f"in{suffix}"), lambda: cut(tmp_path / f"in{suffix}", tmp_path / "o.mkv", 0)):
+    path = tmp_path / f"in{suffix}"
+    absurdly_large(path)
+    for call in (lambda: open_video(path), lambda: cut(path, tmp_path / "out.mkv", 0)):
         with pytest.raises(VideoError) as caught:
             call()
         assert sentence(caught)
-    assert [path.name for path in tmp_path.iterdir()] == [f"in{suffix}"]
+    assert [path.name for path in tmp_path.iterdir()] == [path.name]
 
 
 def test_frames_above_the_limit_are_refused(tmp_path, monkeypatch):

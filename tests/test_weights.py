@@ -168,7 +168,9 @@ def test_a_network_of_absurd_size_or_type_is_refused_at_once(name, changes, path
     assert "cannot be built" in refusal(path)
 
 
-@pytest.mark.parametrize("described", ["[" * 100_000, '{"scale":' * 100_000, "9" * 5000], ids=["list", "dict", "number"])
+@pytest.mark.parametrize(
+    "described", ["[" * 100_000, '{"scale":' * 100_000, "9" * 5000], ids=["list", "dict", "number"]
+)
 def test_json_that_would_exhaust_its_reader(described, path):
     save_file(initial_tensors(SPEC, 0), path, metadata={"name": "espcn", "network": described})
     assert "cannot be built" in refusal(path)
@@ -311,7 +313,9 @@ def test_a_shipped_file_that_has_changed_is_refused_and_one_of_the_users_own_is_
     save_weights(path, Weights("espcn", SPEC, initial_tensors(SPEC, 1)))  # replaced on purpose
     assert "--weights" in refusal(path, lambda path: weights_for("espcn", 3))
     assert weights_for("espcn", 3, path).network == SPEC
-    save_weights(shipped("espcn", 2), Weights("espcn", replace(SPEC, scale=2), initial_tensors(replace(SPEC, scale=2), 1)))
+    save_weights(
+        shipped("espcn", 2), Weights("espcn", replace(SPEC, scale=2), initial_tensors(replace(SPEC, scale=2), 1))
+    )
     assert weights_for("espcn", 2).network.scale == 2  # a network that was added is in no list
 
 

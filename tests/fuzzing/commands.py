@@ -1,4 +1,4 @@
-"""Command lines that nobody would type, for the three programs; the networks and the training are replaced by nothing."""
+"""Command lines that nobody would type, for the three programs; networks and training are replaced by nothing."""
 
 import json
 import os
@@ -10,11 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+from clips import make_clip
 from tqdm import tqdm
 
 import main
 import super_resolve
-from clips import make_clip
 from common import backend, cli, samples, training, video_recipes
 from common.dataset import DatasetError
 from common.images import Picture, PictureError, read_picture, write_picture
@@ -30,14 +30,16 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRAMS = {"super_resolve.py": super_resolve, "main.py": main, "common.video": video_recipes}
 PLACES = (
     *("in.png", "in.png", "in.png", "film.mkv", "photos", "%05d.png", "-", "set.h5", "w.safetensors", "half.png"),
-    *("", ".", "..", "/proc", "/dev/null", "/dev/full", "nowhere/x", "-x.png", "--help.png", "é ü.png", "\udcff.png", "a" * 300),
-    *("out.png", "out.mkv", "out", "out.tif", "out.html", "out.json", "o/u/t.png", "in.png/x.png", "loop", "http://x/y.png"),
+    *("", ".", "..", "/proc", "/dev/null", "/dev/full", "nowhere/x", "-x.png", "--help.png", "é ü.png", "a" * 300),
+    *("out.png", "out.mkv", "out", "out.tif", "out.html", "out.json", "o/u/t.png", "in.png/x.png", "loop"),
+    *("http://x/y.png", "\udcff.png"),
 )
 WORDS = (
     *("0", "1", "2", "3", "4", "7", "-1", "1e9", "1000000000", "99999999999999999999", "0.5", "1e-300", "nan", "inf"),
     *("true", "False", "auto", "9-1-5", "kernels=9-1-5", "widths=4-4", "width=1000000000", "depth=0", "scale=3"),
-    *("colour=rgb", "motion=dis", "conv1=0.1", "=", "a=b=c", "x264", "ffv1", "h264", "mpeg4", "1:15", "1/0", "30000/1001"),
-    *("espcn", "srcnn", "vespcn", "torch", "tensorflow", "cpu", "fp32", "bf16", "mse", "\n", "٣", "1_0", " 1", "yuv420p"),
+    *("colour=rgb", "motion=dis", "conv1=0.1", "=", "a=b=c", "x264", "ffv1", "h264", "mpeg4", "1:15", "1/0"),
+    *("30000/1001", "espcn", "srcnn", "vespcn", "torch", "tensorflow", "cpu", "fp32", "bf16", "mse", "yuv420p"),
+    *("\n", "٣", "1_0", " 1"),
 )
 NUMBERS = 18  # of these words, which stand first
 
@@ -183,8 +185,9 @@ _sentence = cli.sentence
 
 def strict_sentence(error):
     """`cli.sentence` for errors that were meant; any other is raised."""
-    in_ours = [Path(frame.filename).is_relative_to(ROOT / "common") for frame in traceback.extract_tb(error.__traceback__)]
-    meant = isinstance(error, SENTENCES) or type(error) in (ValueError, RuntimeError) and in_ours[-1]
+    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    ours = type(error) in (ValueError, RuntimeError) and raised_in.is_relative_to(ROOT / "common")
+    meant = ours or isinstance(error, SENTENCES)
     if not meant or isinstance(error, UnicodeError):
         raise error
     return _sentence(error)

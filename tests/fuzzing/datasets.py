@@ -53,7 +53,11 @@ def absurd(random, valid):
             if random.random() < 0.3:
                 key = random.choice([*changed.attrs, "new"])
                 value = random.choice(ODD_VALUES)
-                value = value if isinstance(value, (bool, int, float, str)) and value not in (10**30, "\0") else json.dumps(value)
+                value = (
+                    value
+                    if isinstance(value, (bool, int, float, str)) and value not in (10**30, "\0")
+                    else json.dumps(value)
+                )
                 changed.attrs[key] = value
                 continue
             if name in changed:
@@ -71,7 +75,17 @@ def _group(file, name, random):
 
 def _array(file, name, random):
     kinds = ("f4", "f8", "u1", "i8", "S5", "?", "c8", [("a", "f4"), ("b", "i2")], h5py.string_dtype(), h5py.ref_dtype)
-    shapes = ((), (0,), (4,), (0, 16, 16, 1), (4, 16, 16, 1), (4, 16, 16, 3), (4, 7, 9, 1), (4, 24, 24, 1), (1, 2, 3, 4, 5))
+    shapes = (
+        (),
+        (0,),
+        (4,),
+        (0, 16, 16, 1),
+        (4, 16, 16, 1),
+        (4, 16, 16, 3),
+        (4, 7, 9, 1),
+        (4, 24, 24, 1),
+        (1, 2, 3, 4, 5),
+    )
     file.create_dataset(name, random.choice(shapes), random.choice(kinds))
 
 

@@ -12,7 +12,9 @@ ODD_VALUES = (
 )
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 NESTED_BOXES = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"udta", b"edts", b"dinf", b"moof", b"traf", b"mvex")
-EBML_STARTS = re.compile(rb"\x1a\x45\xdf\xa3|\x18\x53\x80\x67|\x15\x49\xa9\x66|\x16\x54\xae\x6b|\x1f\x43\xb6\x75|\xae|\xa3")
+EBML_STARTS = re.compile(
+    rb"\x1a\x45\xdf\xa3|\x18\x53\x80\x67|\x15\x49\xa9\x66|\x16\x54\xae\x6b|\x1f\x43\xb6\x75|\xae|\xa3"
+)
 HDF5_STARTS = re.compile(rb"\x89HDF|TREE|SNOD|HEAP|GCOL|OHDR|OCHK|BTHD|FRHP")
 
 

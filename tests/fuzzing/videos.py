@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 from clips import ASS_HEADER, make_clip, png
+
 from common import video_reader
 from common.video import VideoError, cut, open_video, open_writer
 from fuzzing.mutations import mutated
