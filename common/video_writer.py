@@ -237,7 +237,7 @@ class VideoWriter:
     def _add_encoder(self, crf, preset, options):
         info = self.info
         self._time_base = info.time_base
-        settings = encoder_options(self._codec, crf, preset, options or {}, info, self.warnings)
+        settings = encoder_options(self._codec, crf, preset, options or {}, info, self.width, self.warnings)
         if self._format == "avi":
             self._time_base = 1 / info.rate
             settings["bf"] = "0"  # there are no presentation times

@@ -40,6 +40,7 @@ from common.video_frames import av_frame_of, converted, layout_of, planes_of, re
 from common.video_recipes import main
 
 ROOT = Path(__file__).parent.parent
+CHECKED_MEMORY = "/lib/x86_64-linux-gnu/libc_malloc_debug.so.0"
 VARIABLE = [0, 40, 80, 120, 200, 280, 300, 1000, 1040, 1080, 1120, 1160]
 VARIABLE_DURATIONS = [40, 40, 40, 80, 80, 20, 700, 40, 40, 40, 40, 33]
 LOSSLESS = {"options": {"qp": "0"}}
@@ -762,6 +763,21 @@ def test_of_two_runs_on_one_output_each_is_whole(tmp_path, target, overwrite):
             with pytest.raises(VideoError, match="File exists|has got pictures meanwhile"):
                 writers[1].close()
     assert len(read(tmp_path / target)[0]) == (6 if overwrite else 10) and leftovers(tmp_path) == []
+
+
+@pytest.mark.skipif(not Path(CHECKED_MEMORY).exists(), reason="glibc's checks of memory are not installed")
+@pytest.mark.parametrize("width", [16, 48])
+def test_h265_of_narrow_frames_keeps_to_its_memory(tmp_path, width):
+    clips.make_clip(tmp_path / "in.mkv", range(0, 320, 40), codec="ffv1", width=width, height=32)
+    program = (
+        "import sys\nfrom common.video import open_video, open_writer\n"
+        "with open_video(sys.argv[1]) as r, open_writer(sys.argv[2], r, codec='h265') as w:\n  [w.write(f) for f in r]\n"
+    )
+    command = [sys.executable, "-c", program, tmp_path / "in.mkv", tmp_path / "out.mkv"]
+    strict = {"LD_PRELOAD": CHECKED_MEMORY, "GLIBC_TUNABLES": "glibc.malloc.check=3"}  # ends what writes beyond it
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **strict}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(read(tmp_path / "out.mkv")[0]) == 8
 
 
 @pytest.mark.parametrize("name", ["-x.mkv", "--help.mkv", "-", "pipe:0.mkv", "http:x.mkv"])

@@ -25,7 +25,7 @@ CLIPS = {
     "lossless.mkv": {"codec": "ffv1", "pixel_format": "yuv420p10le"},
     "vp9.webm": {"codec": "libvpx-vp9", "options": {"cpu-used": "8"}, "audio": [("libopus", 0.3, {})]},
     "film.mp4": {"audio": [("aac", 0.3, {})], "rotation": 90, "colour": (1, 1, 1, 1)},
-    "hevc.mov": {"codec": "libx265", "options": {"x265-params": "log-level=none", "preset": "ultrafast"}},
+    "hevc.mov": {"codec": "libx265", "options": {"x265-params": "log-level=none:aq-mode=0:cutree=0"}},
     "old.avi": {"codec": "mpeg4", "audio": [("libmp3lame", 0.3, {})]},
     "stream.ts": {"codec": "mpeg2video", "audio": [("aac", 0.3, {})]},
     "film.flv": {"codec": "flv"},
