@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from common.files import written_whole
+from common.hdf5 import check_readable, damage_explained
 from common.images import PictureError
 from common.patches import crop_to_multiple, luma_or_rgb, moving, sub_images, sub_windows
 from common.resize import resize
@@ -31,6 +32,7 @@ FRAME_STEPS = (1, 2)  # frames apart in the windows cut from a clip; 2 shows fas
 LARGEST_SIDE = 2048  # of a sub-image, 32 of which HDF5 still takes as a chunk
 LARGEST_FACTOR = 16  # by which pictures are resized, or its inverse
 CHUNK = 32  # sub-images an HDF5 chunk holds
+TRIED_MEMORY = 64 << 20  # bytes of sub-images up to which a file is tried as a whole, see common/hdf5.py
 LARGEST_RATIO = 1032  # by which deflate makes anything smaller
 WRITTEN = {"model": str, "network": str}  # attributes that a data set has, and their types
 WRITTEN |= dict.fromkeys(("image_size", "label_size", "stride"), (int, np.integer))
@@ -185,11 +187,9 @@ def _append(stores, data, label):
 
 def is_built(target, source):
     """Whether `target` is a whole data set made from exactly `source`."""
-    import h5py
-
     try:
-        with h5py.File(target, "r") as file:
-            attributes = dict(file.attrs)
+        check_readable(target, lambda: attributes_of(target), DatasetError)
+        attributes = attributes_of(target)
     except Exception:  # noqa: BLE001 - a damaged file makes HDF5 raise whatever it likes
         return False
     wanted = {**vars(source), "enlargements": json.dumps(source.enlargements)}
@@ -197,15 +197,11 @@ def is_built(target, source):
     return bool(np.all(attributes.get("complete", False))) and same
 
 
-@contextmanager
-def damage_explained(path):
-    """Whatever HDF5 raises inside, which is nearly anything where a file is damaged, becomes a DatasetError."""
-    try:
-        yield
-    except (DatasetError, MemoryError):
-        raise
-    except Exception as error:
-        raise DatasetError(f"{path} is no whole HDF5 file ({' '.join(str(error).split())}).") from error
+def attributes_of(path):
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return dict(file.attrs)
 
 
 class Dataset:
@@ -216,31 +212,35 @@ class Dataset:
 
     def __init__(self, path, batch_size, seed=0, memory=2 << 30):
         """memory: bytes that may be used to hold the file. Raises DatasetError, one sentence, if it is no data set."""
-        import h5py
 
         if not Path(path).is_file():
             raise DatasetError(f"{path} does not exist or is no file.")
-        self.path = path
-        with damage_explained(path):
-            self.file = h5py.File(path, "r")
+        self.path, self.seed = path, seed
+        check_readable(path, lambda: self._open(min(memory, TRIED_MEMORY)).validation(), DatasetError)
+        with damage_explained(path, DatasetError):
+            self._open(memory)
+        self.batch_size = min(batch_size, len(self.data))
+        self._epoch, self._order = None, None
+
+    def _open(self, memory):
+        import h5py
+
+        self.file = h5py.File(self.path, "r")
         try:
-            with damage_explained(path):
-                self.attributes = dict(self.file.attrs)
-                missing = {"data", "label", "validation"} - set(self.file)
-                if missing or not np.all(self.attributes.get("complete", False)):
-                    what = ", ".join(sorted(missing)) or "its end"
-                    raise DatasetError(f"{path} is no whole data set: {what} is missing.")
-                self._whole_length = self._length()
-                self._check()
-                self.data, self.label = self.file["data"], self.file["label"]
-                if self.data.nbytes + self.label.nbytes <= memory:
-                    self.data, self.label = self.data[()], self.label[()]
+            self.attributes = dict(self.file.attrs)
+            missing = {"data", "label", "validation"} - set(self.file)
+            if missing or not np.all(self.attributes.get("complete", False)):
+                what = ", ".join(sorted(missing)) or "its end"
+                raise DatasetError(f"{self.path} is no whole data set: {what} is missing.")
+            self._whole_length = self._length()
+            self._check()
+            self.data, self.label = self.file["data"], self.file["label"]
+            if self.data.nbytes + self.label.nbytes <= memory:
+                self.data, self.label = self.data[()], self.label[()]
         except BaseException:
             self.file.close()
             raise
-        self.batch_size = min(batch_size, len(self.data))
-        self.seed = seed
-        self._epoch, self._order = None, None
+        return self
 
     def _check(self):
         """Raise DatasetError for what `build` does not write: other shapes and types, or what lies in other files."""
@@ -275,7 +275,7 @@ class Dataset:
     @contextmanager
     def _reading(self):
         """Where a file ends too soon HDF5 reads zeros, so its length is looked at."""
-        with damage_explained(self.path):
+        with damage_explained(self.path, DatasetError):
             yield
             if self._length() < self._whole_length:
                 raise DatasetError(f"{self.path} was cut short while it was read.")

@@ -1,13 +1,15 @@
 """Data sets: layout, contents, damaged pictures, crashes, and batches that anybody can reproduce."""
 
 import itertools
+import os
+import sys
 import tracemalloc
 
 import h5py
 import numpy as np
 import pytest
 
-from common import images
+from common import hdf5, images
 from common.dataset import Dataset, DatasetError, Source, build, is_built, split
 from common.images import Picture, write_picture
 from common.networks import network
@@ -320,6 +322,22 @@ def test_a_file_that_holds_something_else_is_refused_in_a_sentence(harm, folder,
     with pytest.raises(DatasetError) as error, Dataset(target, 4):
         pass
     assert target.name in str(error.value) and len(str(error.value).splitlines()) == 1
+
+
+def hang():
+    while True:
+        pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing is tried elsewhere")
+@pytest.mark.parametrize("trouble", [hang, os.abort])
+def test_a_file_over_which_the_library_hangs_or_breaks_down(trouble, folder, target, monkeypatch):
+    built(target, folder(1))
+    monkeypatch.setattr(hdf5, "SECONDS", 1)
+    monkeypatch.setattr(h5py, "File", lambda *_: trouble())
+    with pytest.raises(DatasetError, match="so damaged that HDF5 cannot read it"):
+        Dataset(target, 4)
+    assert not is_built(target, source_for())
 
 
 def test_a_file_that_is_cut_short_while_it_is_read(folder, target):

@@ -771,7 +771,8 @@ def test_h265_of_narrow_frames_keeps_to_its_memory(tmp_path, width):
     clips.make_clip(tmp_path / "in.mkv", range(0, 320, 40), codec="ffv1", width=width, height=32)
     program = (
         "import sys\nfrom common.video import open_video, open_writer\n"
-        "with open_video(sys.argv[1]) as r, open_writer(sys.argv[2], r, codec='h265') as w:\n  [w.write(f) for f in r]\n"
+        "with open_video(sys.argv[1]) as r, open_writer(sys.argv[2], r, codec='h265') as w:\n"
+        "  [w.write(f) for f in r]\n"
     )
     command = [sys.executable, "-c", program, tmp_path / "in.mkv", tmp_path / "out.mkv"]
     strict = {"LD_PRELOAD": CHECKED_MEMORY, "GLIBC_TUNABLES": "glibc.malloc.check=3"}  # ends what writes beyond it

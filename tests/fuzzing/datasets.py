@@ -129,6 +129,10 @@ def attempt(path, folder, random):
         {key: int(dataset.attributes[key]) for key in ("image_size", "label_size", "stride")}
 
 
+def whole(folder, source):
+    """A training that has begun leaves its log, whatever becomes of it."""
+
+
 def command(path, folder):
     """Training on it for a step."""
     line = ["main.py", "--model", "espcn", "--framework", "torch", "--train_dir", path, "--steps", "1"]
