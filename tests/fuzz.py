@@ -34,7 +34,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from fuzzing import KINDS, kind_of  # noqa: E402 - the checkout is on the path now
 
-LIMIT = 60  # seconds that an input may take
+LIMIT = 120  # seconds that an input may take
 MEMORY = 512 << 20  # bytes that it may take beyond those of the process before it
 WALL = 6 << 30  # bytes at which the system stops a process, so that the machine survives a finding
 COMMANDS = 500  # one input in so many goes through the command line

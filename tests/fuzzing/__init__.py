@@ -13,7 +13,7 @@ A kind of input is a module with
 
 import importlib
 
-KINDS = ("pictures", "videos", "weights", "datasets", "commands")  # each a module here; another is a row more
+KINDS = ("pictures", "videos", "datasets", "weights", "commands")  # each a module here; another is a row more
 
 
 def kind_of(name):
