@@ -1,11 +1,12 @@
 # make demo       a short film, larger and sharper       make test    tests and linter
+# make fuzz       hostile input of every kind, e.g. make fuzz FUZZ="--count 500 --kind videos"
 # make benchmark  every network on every test set in DATA; goes on where it was interrupted
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 DATA ?= ../shared/data/test
 VENV := .venv
 READY := $(VENV)/ready
 
-.PHONY: demo test benchmark clean
+.PHONY: demo test fuzz benchmark clean
 
 demo: $(READY)
 	$(VENV)/bin/python super_resolve.py --model vespcn --output results/demonstration.mp4 --overwrite
@@ -13,6 +14,9 @@ demo: $(READY)
 test: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/python -m pytest
+
+fuzz: $(READY)
+	$(VENV)/bin/python tests/fuzz.py $(FUZZ)
 
 benchmark: $(READY)
 	$(VENV)/bin/python -m common.benchmark --data $(DATA) --pictures results/pictures \

@@ -86,8 +86,8 @@ def boolean(text):
         raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false") from None
 
 
-def positive(kind):
-    """An argparse type: a number of `kind` (int or float) above zero."""
+def positive(kind, most=2**31 - 1):
+    """An argparse type: a number of `kind` (int or float) above zero, and a whole one at most `most`."""
 
     def parse(text):
         try:
@@ -96,20 +96,22 @@ def positive(kind):
             value = 0
         if not value > 0 or value == float("inf"):
             raise argparse.ArgumentTypeError(f"{text!r} is not a positive {'whole ' if kind is int else ''}number")
+        if kind is int and value > most:
+            raise argparse.ArgumentTypeError(f"{text!r} is above {most}")
         return value
 
     return parse
 
 
 def not_negative(kind):
-    """An argparse type: a finite number of `kind` (int or float), zero or above."""
+    """An argparse type: a finite number of `kind` (int or float), zero or above, and a whole one of 32 bits."""
 
     def parse(text):
         try:
             value = kind(text)
         except ValueError:
             value = -1
-        if not 0 <= value < float("inf"):
+        if not 0 <= value < (2**32 if kind is int else float("inf")):
             raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' if kind is int else ''}number from zero on")
         return value
 
@@ -175,7 +177,7 @@ def add_common_flags(parser, framework):
         "--motion", choices=MOTIONS, help="how a video network brings neighbours onto a frame (default: as trained)"
     )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: %(default)s")
-    parser.add_argument("--threads", type=positive(int), help="CPU threads to compute on (default: all that pay)")
+    parser.add_argument("--threads", type=positive(int, 1024), help="CPU threads to compute on (default: all that pay)")
     parser.add_argument(
         "--report", type=json_path, metavar="FILE.json", help="write what was done and measured as JSON"
     )

@@ -7,10 +7,11 @@ file is all that a training machine needs.
 
 import hashlib
 import json
+import os
 import queue
 import threading
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from common.files import written_whole
+from common.hdf5 import check_readable, damage_explained
 from common.images import PictureError
 from common.patches import crop_to_multiple, luma_or_rgb, moving, sub_images, sub_windows
 from common.resize import resize
@@ -30,7 +32,13 @@ HELD_BACK_EVERY = 20  # every 20th picture of the folder is for validation, at l
 HELD_BACK_MOST = 10
 FRAME_STEPS = (1, 2)  # frames apart in the windows cut from a clip; 2 shows faster motion
 READERS = 2  # threads; decompressing pictures is half of the work
+LARGEST_SIDE = 2048  # of a sub-image, 32 of which HDF5 still takes as a chunk
+LARGEST_FACTOR = 16  # by which pictures are resized, or its inverse
 CHUNK = 32  # sub-images an HDF5 chunk holds
+TRIED_MEMORY = 64 << 20  # bytes of sub-images up to which a file is tried as a whole, see common/hdf5.py
+LARGEST_RATIO = 1032  # by which deflate makes anything smaller
+WRITTEN = {"model": str, "network": str}  # attributes that a data set has, and their types
+WRITTEN |= dict.fromkeys(("image_size", "label_size", "stride"), (int, np.integer))
 
 
 class DatasetError(ValueError):
@@ -85,6 +93,12 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None)
     """
     import h5py
 
+    for side in (source.image_size, source.label_size):
+        if not 0 < side <= LARGEST_SIDE:
+            raise DatasetError(f"sub-images are of 1 to {LARGEST_SIDE} pixels, not of {side}.")
+    for factor in source.enlargements:
+        if not 1 / LARGEST_FACTOR <= factor <= LARGEST_FACTOR:
+            raise DatasetError(f"pictures are resized by 1/{LARGEST_FACTOR} to {LARGEST_FACTOR}, not by {factor:g}.")
     training, held_back = split(list(paths))
     generator = np.random.default_rng(source.seed)
     skipped = []
@@ -183,15 +197,21 @@ def _append(stores, data, label):
 
 def is_built(target, source):
     """Whether `target` is a whole data set made from exactly `source`."""
-    import h5py
-
     try:
-        with h5py.File(target, "r") as file:
-            attributes = dict(file.attrs)
-    except OSError:
+        check_readable(target, lambda: attributes_of(target), DatasetError)
+        attributes = attributes_of(target)
+    except Exception:  # noqa: BLE001 - a damaged file makes HDF5 raise whatever it likes
         return False
     wanted = {**vars(source), "enlargements": json.dumps(source.enlargements)}
-    return bool(attributes.get("complete")) and all(attributes.get(key) == value for key, value in wanted.items())
+    same = all(key in attributes and np.array_equal(attributes[key], value) for key, value in wanted.items())
+    return bool(np.all(attributes.get("complete", False))) and same
+
+
+def attributes_of(path):
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return dict(file.attrs)
 
 
 class Dataset:
@@ -204,24 +224,52 @@ class Dataset:
         """memory: bytes that may be used to hold the file. part: (number of the reader, from 0, of how many), who get
         an equal part each of every batch. Raises DatasetError, one sentence, if it is no data set.
         """
-        import h5py
 
         if not Path(path).is_file():
             raise DatasetError(f"{path} does not exist or is no file.")
-        try:
-            self.file = h5py.File(path, "r")
-        except OSError as error:
-            raise DatasetError(f"{path} is no whole HDF5 file ({error}).") from None
-        missing = {"data", "label", "validation"} - set(self.file)
-        if missing or not self.file.attrs.get("complete"):
-            raise DatasetError(f"{path} is no whole data set: {', '.join(sorted(missing)) or 'its end'} is missing.")
-        self.data, self.label = self.file["data"], self.file["label"]
+        self.path, self.seed, self.part = path, seed, part
+        check_readable(path, lambda: self._open(min(memory, TRIED_MEMORY)).validation(), DatasetError)
+        with damage_explained(path, DatasetError):
+            self._open(memory)
         self.batch_size = min(batch_size, len(self.data))
-        self.seed, self.part = seed, part
-        self.attributes = dict(self.file.attrs)
-        if self.data.nbytes + self.label.nbytes <= memory:
-            self.data, self.label = self.data[()], self.label[()]
         self._epoch, self._order = None, None
+
+    def _open(self, memory):
+        import h5py
+
+        self.file = h5py.File(self.path, "r")
+        try:
+            self.attributes = dict(self.file.attrs)
+            missing = {"data", "label", "validation"} - set(self.file)
+            if missing or not np.all(self.attributes.get("complete", False)):
+                what = ", ".join(sorted(missing)) or "its end"
+                raise DatasetError(f"{self.path} is no whole data set: {what} is missing.")
+            self._whole_length = self._length()
+            self._check()
+            self.data, self.label = self.file["data"], self.file["label"]
+            if self.data.nbytes + self.label.nbytes <= memory:
+                self.data, self.label = self.data[()], self.label[()]
+        except BaseException:
+            self.file.close()
+            raise
+        return self
+
+    def _check(self):
+        """Raise DatasetError for what `build` does not write: other shapes and types, or what lies in other files."""
+        for key, kind in WRITTEN.items():
+            value = self.attributes.get(key)
+            if not isinstance(value, kind):
+                raise DatasetError(f"{self.path} is no data set of this project: its {key} is {value!r}.")
+        pictures = self.file["validation"]
+        if not is_group(self.file, "validation") or not len(pictures):
+            raise DatasetError(f"{self.path} is no data set of this project: it holds no pictures for validation.")
+        whole = {"data": self.file, "label": self.file} | dict.fromkeys(pictures, pictures)
+        for name, group in whole.items():
+            kinds, sides = (("f4",), (4,)) if group is self.file else (("u1", "u2"), (3, 4))
+            if not is_held(group, name, kinds, sides):
+                raise DatasetError(f"{self.path} is no data set of this project: its {name} is of another kind.")
+        if len(self.file["data"]) != len(self.file["label"]):
+            raise DatasetError(f"{self.path} has not as many labels as data.")
 
     def __enter__(self):
         return self
@@ -236,9 +284,21 @@ class Dataset:
     def steps_per_epoch(self):
         return len(self) // self.batch_size
 
+    @contextmanager
+    def _reading(self):
+        """Where a file ends too soon HDF5 reads zeros, so its length is looked at."""
+        with damage_explained(self.path, DatasetError):
+            yield
+            if self._length() < self._whole_length:
+                raise DatasetError(f"{self.path} was cut short while it was read.")
+
+    def _length(self):
+        return os.fstat(self.file.id.get_vfd_handle()).st_size
+
     def validation(self):
         """[(name, pixels (H, W, C) in 8 or 16 bit)] of the pictures held back."""
-        return [(name, store[()]) for name, store in self.file["validation"].items()]
+        with self._reading():
+            return [(name, store[()]) for name, store in self.file["validation"].items()]
 
     def batch(self, step):
         """(data, label) float32 of training step `step`, from 0, of which only the reader's part.
@@ -253,7 +313,8 @@ class Dataset:
         chosen = chosen[len(chosen) * number // parts : len(chosen) * (number + 1) // parts]
         rank = np.argsort(chosen)  # HDF5 reads in ascending order only; the drawn one is what makes batches random
         back = np.argsort(rank)
-        return self.data[chosen[rank]][back], self.label[chosen[rank]][back]
+        with self._reading():
+            return self.data[chosen[rank]][back], self.label[chosen[rank]][back]
 
     def batches(self, first=0, ahead=4):
         """Endless batches from step `first` on, prepared by a thread that keeps `ahead` of them ready."""
@@ -285,6 +346,28 @@ class Dataset:
         finally:
             stop.set()
             thread.join()
+
+
+def is_group(group, name):
+    """Whether `name` is a group inside `group`, and not one that a link leads to."""
+    import h5py
+
+    return isinstance(group.get(name, getlink=True), h5py.HardLink) and isinstance(group[name], h5py.Group)
+
+
+def is_held(group, name, kinds, sides):
+    """Whether `name` is an array of one of these types and numbers of axes, whose numbers are all in this very file."""
+    import h5py
+
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        return False
+    array = group[name]
+    if not isinstance(array, h5py.Dataset) or array.is_virtual or array.external:
+        return False
+    if array.dtype not in [np.dtype(kind) for kind in kinds] or array.ndim not in sides or not array.size:
+        return False
+    most = LARGEST_RATIO if array.compression else 1
+    return array.nbytes <= most * array.id.get_storage_size()
 
 
 def is_measurable(pixels, spec):

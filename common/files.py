@@ -1,31 +1,58 @@
 """Files that appear whole or not at all, and what may stand in them."""
 
+import errno
 import math
 import os
 import secrets
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 @contextmanager
-def written_whole(path):
-    """Yield a temporary path in the folder of `path`; rename it to `path` on success, remove it on any failure."""
+def written_whole(path, replacing=True):
+    """Yield a temporary path in the folder of `path`; rename it to `path` on success, remove it on any failure.
+
+    replacing: whether what has that name by then is replaced, rather than FileExistsError raised.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read
-        os.replace(temporary, path)
+        put_in_place(temporary, path, replacing)
+    except OSError as error:
+        if str(error.filename) == str(temporary):
+            error.filename = str(path)  # which is the name that anybody knows
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def put_in_place(temporary, path):
-    """Rename `temporary` to `path`, safe from a power cut: the content reaches the disk before the name does."""
+def put_in_place(temporary, path, replacing=True):
+    """Rename a finished file, safe from a power cut: the content reaches the disk before the name does.
+
+    Of two programs that write one file each writes it whole; without `replacing` the second gets FileExistsError.
+    """
     _reach_disk(temporary)
-    os.replace(temporary, path)
-    _reach_disk(Path(path).parent)
+    if replacing:
+        os.replace(temporary, path)
+    else:
+        _rename_to_new(temporary, path)
+    with suppress(OSError):  # of systems that open no folders
+        _reach_disk(Path(path).parent)
+
+
+def _rename_to_new(temporary, path):
+    try:
+        os.link(temporary, path)
+        os.unlink(temporary)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        os.replace(temporary, path)
 
 
 def _reach_disk(path):
@@ -43,6 +70,8 @@ def temporary_beside(path):
     """
     if "\0" in str(path):
         raise ValueError(f"{str(path)!r} has a null character in it")
+    if not path.name:
+        raise ValueError(f"{path} is not the name of a file")
     return path.with_name(f".{secrets.token_hex(8)}.part{path.suffix}")
 
 

@@ -11,6 +11,7 @@ have a bias, and "module.", "generator." or "_orig_mod." may stand before every 
 
 import os
 import re
+import warnings
 
 import numpy as np
 
@@ -35,7 +36,9 @@ def read_state_dict(path):
     if not os.path.isfile(path):
         raise WeightsError(f"{path} does not exist or is no file.")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other versions of pickle
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # noqa: BLE001 - pickle raises whatever it likes, and speaks of ways that are not safe
         raise WeightsError(f"{path} is no PyTorch file of tensors alone, or is damaged.") from None
     for name in WRAPPERS:
@@ -43,20 +46,22 @@ def read_state_dict(path):
             found = found[name]
     if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise WeightsError(f"{path} holds no state dictionary.")
+    if sum(value.numel() for value in found.values()) > os.path.getsize(path):  # views and sparse tensors claim more
+        raise WeightsError(f"{path} declares more numbers than it holds.")
     arrays = {}
     for key, value in found.items():
-        if not isinstance(key, str) or value.is_complex() or not value.numel():
+        if not isinstance(key, str) or value.is_complex() or not value.numel() or value.layout != torch.strided:
             raise WeightsError(f"{path} holds {key!r}, which is no weight of an SRResNet.")
         for prefix in PREFIXES:
             key = key.removeprefix(prefix)
         if not key.endswith("num_batches_tracked"):
-            arrays[key] = value.detach().to_dense().float().numpy()
+            arrays[key] = value.detach().float().numpy()
     return arrays
 
 
 def srresnet_of(arrays, path):
     """(spec, tensors by our names) of a state dictionary; raises WeightsError that says what does not match."""
-    blocks = [int(match[1]) for key in arrays if (match := re.fullmatch(r"block(\d+)\.conv1\.weight", key))]
+    blocks = [int(match[1]) for key in arrays if (match := re.fullmatch(r"block(\d{1,4})\.conv1\.weight", key))]
     trunk = any(key.startswith("trunk.") for key in arrays)
     if blocks:
         rules, ending = block_rules(max(blocks)), "tanh"
@@ -79,8 +84,8 @@ def block_rules(last):
         (rf"block{last + 1}\.1\.", "norm2."),
         (rf"block{last + 2}\.(\d+)\.(conv|prelu)\.", r"upsampling.\1.\2."),
         (rf"block{last + 2}\.\d+\.(?=weight|bias)", "conv3."),
-        (r"block(\d+)\.(conv1|conv2|prelu)\.", lambda match: f"blocks.{int(match[1]) - 2}.{match[2]}."),
-        (r"block(\d+)\.bn([12])\.", lambda match: f"blocks.{int(match[1]) - 2}.norm{match[2]}."),
+        (r"block(\d{1,4})\.(conv1|conv2|prelu)\.", lambda match: f"blocks.{int(match[1]) - 2}.{match[2]}."),
+        (r"block(\d{1,4})\.bn([12])\.", lambda match: f"blocks.{int(match[1]) - 2}.norm{match[2]}."),
     ]
 
 
@@ -114,7 +119,10 @@ def spec_of(tensors, ending, path):
     if first is None or first.ndim != 4 or first.shape[1] not in (1, 3) or len(doublings) not in (1, 2) or not blocks:
         raise WeightsError(f"{path} holds no SRResNet that enlarges by 2 or 4.")
     colour = "rgb" if first.shape[1] == 3 else "luma"
-    return SRResNet(2 ** len(doublings), colour, len(blocks), first.shape[0], ending)
+    try:
+        return SRResNet(2 ** len(doublings), colour, len(blocks), first.shape[0], ending)
+    except ValueError as error:
+        raise WeightsError(f"{path} describes a network that cannot be built: {error}.") from None
 
 
 def fitted(tensors, spec):

@@ -9,6 +9,7 @@ Not kept: XMP, IPTC and text comments, EXIF thumbnails of turned pictures, and a
 """
 
 import io
+import os
 import re
 import struct
 import threading
@@ -39,6 +40,8 @@ from common.tags import (
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif")
 MAX_PIXELS = 400_000_000
+MAX_BYTES = 4 << 30  # of a file; more than this no picture of MAX_PIXELS needs
+MAX_STREAMED_BYTES = 256 << 20  # of a pipe, which might never end
 
 _SIGNATURES = {
     "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
@@ -172,11 +175,15 @@ def _read_bytes(path):
         with open(path, "rb") as file:
             start = file.read(_SIGNATURE_BYTES)
             kind = next((name for name, signature in _SIGNATURES.items() if signature.match(start)), None)
-            data = start + file.read() if kind else start
+            data = b"".join([start, *_rest(file, path)]) if kind else start
     except FileNotFoundError as error:
         raise PictureError(f"{path} does not exist") from error
     except IsADirectoryError as error:
         raise PictureError(f"{path} is a folder, not a picture") from error
+    except PictureError:
+        raise
+    except MemoryError as error:
+        raise PictureError(f"{path} needs more memory than there is") from error
     except (OSError, ValueError) as error:
         raise PictureError(f"{path} cannot be read: {_reason(error)}") from error
     if not data:
@@ -184,6 +191,17 @@ def _read_bytes(path):
     if kind is None:
         raise PictureError(f"{path} is not a picture of a known kind ({', '.join(_SIGNATURES)})")
     return data, kind
+
+
+def _rest(file, path):
+    """What is left of an open file, piece by piece, unless that is more than any picture needs."""
+    limit = MAX_BYTES if os.path.isfile(path) else MAX_STREAMED_BYTES
+    size = os.fstat(file.fileno()).st_size
+    while size <= limit and (piece := file.read(1 << 20)):
+        size = max(size, file.tell() if file.seekable() else size + len(piece))
+        yield piece
+    if size > limit:
+        raise PictureError(f"{path} is too large: no more than {limit >> 20} MB of it are read")
 
 
 def _reason(error):
@@ -327,6 +345,7 @@ def _from_cmyk(image, icc):
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_GREY, _PNG_RGB, _PNG_PALETTE, _PNG_GREY_ALPHA = 0, 2, 3, 4
+_LONGEST_PROFILE = 16 << 20
 _INCHES_PER_METRE = 1 / 0.0254
 
 
@@ -402,10 +421,12 @@ def _colour_key(picture, content, depth):
 
 def _png_profile(content):
     _, _, compressed = (content or b"").partition(b"\0")
+    unpacking = zlib.decompressobj()
     try:
-        return zlib.decompressobj().decompress(compressed[1:], 1 << 26) or None
+        profile = unpacking.decompress(compressed[1:], _LONGEST_PROFILE)
     except zlib.error:
         return None  # a damaged profile is no profile
+    return None if unpacking.unconsumed_tail else profile or None
 
 
 # ---- Reading TIFF
@@ -561,7 +582,7 @@ def write_picture(path, picture, quality=95, overwrite=False):
         if path.exists() and not overwrite:
             raise PictureError("it exists already")
         stored, losses = _fit(picture, form)
-        with written_whole(path) as partial, open(partial, "xb") as file:
+        with written_whole(path, overwrite) as partial, open(partial, "xb") as file:
             form.encode(stored, file, quality)
     except Exception as error:
         raise PictureError(f"{path} cannot be written: {_reason(error)}") from error

@@ -13,6 +13,8 @@ from typing import ClassVar
 
 from common.recipes import Recipe
 
+LARGEST_SIZE = 10_000  # of a kernel, in feature maps or layers: no network is larger, whatever a file says
+
 
 @dataclass(frozen=True)
 class Convolution:
@@ -167,9 +169,13 @@ class Network(Layered):
     recipe: ClassVar[Recipe]
 
     def __post_init__(self):
-        for fields in dataclasses.fields(self):  # JSON knows lists only
-            if isinstance(getattr(self, fields.name), list):
-                object.__setattr__(self, fields.name, tuple(getattr(self, fields.name)))
+        for option in dataclasses.fields(self):
+            value, kind = getattr(self, option.name), type(option.default)
+            if isinstance(value, list) or (kind is float and type(value) is int):  # which JSON and command lines know
+                value = tuple(value) if isinstance(value, list) else float(value)
+                object.__setattr__(self, option.name, value)
+            if type(value) is not kind:
+                raise ValueError(f"{option.name} is {kind.__name__}, not {value!r}")
         if self.colour not in ("luma", "rgb"):
             raise ValueError(f"colour is 'luma' or 'rgb', not {self.colour!r}")
         if self.scale not in self.scales:
@@ -280,6 +286,7 @@ class ESPCN(Network):
 
 
 OPTICAL_FLOWS = ("dis", "farneback")  # of common/motion.py
+LONGEST_REACH = 64  # of an estimator of motion
 MOTIONS = ("learned", *OPTICAL_FLOWS, "none")  # ways in which VESPCN brings neighbours onto the middle frame
 
 
@@ -321,6 +328,9 @@ class VESPCN(Network):
             raise ValueError(f"motion is one of {', '.join(MOTIONS)}, not {self.motion!r}")
         if self.colour != "luma":
             raise ValueError("VESPCN works on luma")
+        check_sizes("depth and width", (self.depth, self.width), 2)
+        if not 0 < self.reach <= LONGEST_REACH:
+            raise ValueError(f"reach is above 0 and at most {LONGEST_REACH} pixels, not {self.reach}")
         if self.depth <= (self.frames if self.fusion != "early" else 2):
             raise ValueError(
                 f"VESPCN with {self.fusion} fusion of {self.frames} frames needs more than {self.depth} layers"
@@ -594,12 +604,22 @@ NETWORKS = {
 
 
 def check_sizes(name, sizes, count, odd=False):
-    """Raise ValueError unless `sizes` are `count` whole numbers above zero, odd ones if asked for."""
-    whole = (
-        isinstance(sizes, tuple) and len(sizes) == count and all(isinstance(size, int) and size > 0 for size in sizes)
-    )
+    """Raise ValueError unless `sizes` are `count` whole numbers from 1 to LARGEST_SIZE, odd ones if asked for."""
+    whole = len(sizes) == count and all(type(size) is int and 0 < size <= LARGEST_SIZE for size in sizes)
     if not whole or (odd and not all(size % 2 for size in sizes)):
-        raise ValueError(f"{name} are {count} {'odd ' if odd else ''}whole numbers above zero, not {sizes!r}")
+        kind = "odd whole" if odd else "whole"
+        raise ValueError(f"{name} are {count} {kind} numbers from 1 to {LARGEST_SIZE}, not {sizes!r}")
+
+
+def described_network(name, text):
+    """The network called `name` whose dataclass is the JSON `text`. Raises ValueError whatever is wrong with it."""
+    try:
+        options = json.loads(text)
+    except RecursionError:
+        raise ValueError("its JSON is nested too deeply") from None
+    if not isinstance(options, dict):
+        raise ValueError(f"{options!r} is no JSON object")
+    return network(name, **options)
 
 
 def network(name, **options):

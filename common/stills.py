@@ -1,5 +1,6 @@
 """Enlarging files of still pictures: one picture, a folder of them, or an embedded photograph."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +115,8 @@ class StillsJob(Job):
 
     def _beside(self, source):
         source = source.resolve() if source.is_dir() else source  # "." has no name of its own
+        if not source.name:
+            raise CommandError(f"There is no place beside {source}; give an --output.")
         suffix = source.suffix.lower() if source.suffix.lower() in WRITABLE_SUFFIXES else ".png"
         tag = f"_{self.upscaler.name}_x{self.upscaler.scale}"
         return source.with_name(source.name + tag) if source.is_dir() else source.with_name(source.stem + tag + suffix)
@@ -137,5 +140,5 @@ def check_target(source, target, overwrite):
         raise CommandError(f"{target} does not end in the name of a picture format: {', '.join(WRITABLE_SUFFIXES)}.")
     if target.exists() and source.exists() and target.samefile(source):
         raise CommandError(f"{target} is the input itself, which is never written to.")
-    if target.exists() and not overwrite:
+    if os.path.lexists(target) and not overwrite:
         raise CommandError(f"{target} exists already; --overwrite replaces it.")

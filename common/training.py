@@ -19,7 +19,7 @@ from common.dataset import Dataset, crop_for_measuring
 from common.files import written_whole
 from common.logs import Log, read_log
 from common.metrics import compare, papers_protocol
-from common.networks import VGG19, Network, network
+from common.networks import VGG19, Network, described_network, network
 from common.patches import crop_to_multiple, neighbours
 from common.processes import Alone, Lost
 from common.recipes import Recipe
@@ -321,8 +321,8 @@ class Loop:
     def _check_dataset(self):
         spec, attributes = self.run.spec, self.dataset.attributes
         made_for = attributes.get("network")
-        with suppress(ValueError, TypeError):  # a network may have got options since, which have their defaults there
-            made_for = network(attributes["model"], **json.loads(made_for)).to_json()
+        with suppress(ValueError):  # a network may have got options since, which have their defaults there
+            made_for = described_network(attributes["model"], made_for).to_json()
         if made_for != spec.to_json():
             raise TrainingError(
                 f"{self.run.dataset} was made for {attributes.get('model')} {attributes.get('network')}, "

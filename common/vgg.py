@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from common.hdf5 import check_readable, damage_explained
 from common.weights import WeightsError
 
 NAME = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -44,29 +45,32 @@ def vgg_tensors(path, spec):
     A layer is the group block1_conv1, ..., which holds, at any depth and whatever their names, a kernel (rows, columns,
     inputs, outputs) and a bias. Raises WeightsError, one sentence, if the file is none, or one of another network.
     """
-    import h5py
-
     if not os.path.isfile(path):
         raise WeightsError(f"{path} does not exist or is no file.")
+    check_readable(path, lambda: _tensors(path, spec), WeightsError)
+    with damage_explained(path, WeightsError):
+        return _tensors(path, spec)
+
+
+def _tensors(path, spec):
+    import h5py
+
     tensors = {}
-    try:
-        with h5py.File(path, "r") as file:
-            groups = file.get("model_weights", file)
-            for layer in spec.convolutions:
-                block, conv = (int(part) + 1 for part in layer.name.split(".")[1::2])
-                kernel, bias = _kernel_and_bias(groups, f"block{block}_conv{conv}", path)
-                expected = (layer.kernel, layer.kernel, layer.inputs, layer.outputs)
-                if kernel.shape != expected or bias.shape != expected[-1:]:
-                    raise WeightsError(
-                        f"block{block}_conv{conv} in {path} is {kernel.shape} with {bias.shape} biases, not {expected} "
-                        f"with {expected[-1:]} as in VGG19."
-                    )
-                if not all(array.dtype.kind == "f" and np.isfinite(array).all() for array in (kernel, bias)):
-                    raise WeightsError(f"block{block}_conv{conv} in {path} holds values that are not finite numbers.")
-                tensors[f"{layer.name}.weight"] = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1), np.float32)
-                tensors[f"{layer.name}.bias"] = bias.astype(np.float32)
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(f"{path} is no whole HDF5 file ({error}).") from None
+    with h5py.File(path, "r") as file:
+        groups = file.get("model_weights", file)
+        for layer in spec.convolutions:
+            block, conv = (int(part) + 1 for part in layer.name.split(".")[1::2])
+            kernel, bias = _kernel_and_bias(groups, f"block{block}_conv{conv}", path)
+            expected = (layer.kernel, layer.kernel, layer.inputs, layer.outputs)
+            if kernel.shape != expected or bias.shape != expected[-1:]:
+                raise WeightsError(
+                    f"block{block}_conv{conv} in {path} is {kernel.shape} with {bias.shape} biases, not {expected} "
+                    f"with {expected[-1:]} as in VGG19."
+                )
+            if not all(array.dtype.kind == "f" and np.isfinite(array).all() for array in (kernel, bias)):
+                raise WeightsError(f"block{block}_conv{conv} in {path} holds values that are not finite numbers.")
+            tensors[f"{layer.name}.weight"] = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1), np.float32)
+            tensors[f"{layer.name}.bias"] = bias.astype(np.float32)
     return tensors
 
 

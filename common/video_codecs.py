@@ -9,6 +9,7 @@ SHORT_NAMES = {"h264": "libx264", "x264": "libx264", "avc": "libx264", "h265": "
 SHORT_NAMES |= {"hevc": "libx265", "vp9": "libvpx-vp9", "vp8": "libvpx", "av1": "libsvtav1", "prores": "prores_ks"}
 ODD_SIZES = ("ffv1", "libvpx-vp9", "libvpx", "prores_ks", "mjpeg", "mpeg4", "ffvhuff", "utvideo")
 LOSSLESS = ("ffv1", "ffvhuff", "huffyuv", "utvideo", "magicyuv", "png", "rawvideo", "prores_ks")  # or nearly so
+NARROW_X265 = 64  # in narrower pictures x265's adaptive quantisation writes beyond its memory (seen up to 48)
 OTHER_QUALITIES = {"qp", "b", "cq", "global_quality"}  # options that stand against a CRF
 MOV_FAMILY = ("mp4", "mov", "ipod", "3gp", "3g2", "f4v", "psp")
 MATROSKA_FAMILY = ("matroska", "webm")
@@ -134,9 +135,10 @@ def needed_padding(codec, layout, height, width):
     return (0, 0) if codec in ODD_SIZES else (-height % rows, -width % columns)
 
 
-def encoder_options(codec, crf, preset, further, info, warnings):
+def encoder_options(codec, crf, preset, further, info, width, warnings):
     """Options of an encoder for quality, effort and the HDR metadata of a VideoInfo; losses go to `warnings`.
 
+    width: of the frames that are encoded, in pixels.
     further: options that override these; one that sets the quality takes the place of the default CRF.
     """
     encoder = ENCODERS.get(codec, Encoder())
@@ -152,6 +154,8 @@ def encoder_options(codec, crf, preset, further, info, warnings):
         elif default is not None:
             options[option] = str(default if given is None else given)
     if codec == "libx265":
+        if width < NARROW_X265:
+            options["x265-params"] += ":aq-mode=0:cutree=0"
         if info.mastering_display:
             options["x265-params"] += f":hdr10=1:master-display={info.mastering_display}"
         if info.light_level:

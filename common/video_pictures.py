@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.files import temporary_beside
 from common.images import PICTURE_SUFFIXES, Picture, PictureError, find_pictures, read_picture, write_picture
 from common.video_frames import (
     RGB_BITS,
@@ -170,7 +171,8 @@ class PictureWriter:
         self._number, self._last, self._steps = first_number, None, set()
         self._check(template, overwrite)
         folder = self.path.parent
-        self._temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+        self._temporary = temporary_beside(Path(os.path.abspath(folder)))
+        self._overwrite = overwrite
         with clear_errors(self.name, "written"):
             self._temporary.mkdir(parents=True)
 
@@ -209,14 +211,22 @@ class PictureWriter:
             raise VideoError(f"{self.name} was not written, because there was no frame to write")
         if len(self._steps) > 1:
             self.warnings.append(f"{self.name} does not tell that the frames were not equally long.")
-        with clear_errors(self.name, "written"):
-            folder = self.path.parent
-            folder.mkdir(parents=True, exist_ok=True)
-            for earlier in numbered_files(self.path).values():
-                earlier.unlink()
-            for picture in sorted(self._temporary.iterdir()):
-                os.replace(picture, folder / picture.name)
-        self.abort()
+        try:
+            with clear_errors(self.name, "written"):
+                self._move()
+        finally:
+            self.abort()
+
+    def _move(self):
+        folder = self.path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        earlier = numbered_files(self.path).values()
+        if earlier and not self._overwrite:
+            raise VideoError(f"{self.name} has got pictures meanwhile, which are not overwritten")
+        for picture in earlier:
+            picture.unlink()
+        for picture in sorted(self._temporary.iterdir()):
+            os.replace(picture, folder / picture.name)
 
     def abort(self):
         """Give up and leave nothing behind; harmless after `close`."""
@@ -287,4 +297,4 @@ def _parts(pattern):
 
 def _natural_order(path):
     """Numbers in names count as numbers: frame9 comes before frame10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]

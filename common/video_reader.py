@@ -24,6 +24,8 @@ VIDEO_SUFFIXES = {
     *(".h265", ".265", ".m2v", ".dv", ".f4v", ".rm", ".rmvb", ".divx", ".mjpeg", ".mjpg"),
 }
 NUMBER = re.compile(r"(?<!%)%(0\d+)?d")  # in the name of numbered pictures; %20d is what a browser makes of " d"
+MAX_PIXELS = 1 << 27  # of a frame; 16K video has 133 million
+MAX_BYTES_BEFORE = 1 << 30  # of packets before the first frame, so that an endless stream without one has an end
 MAX_READ_ERRORS = 8  # in a row, before the rest of a file is given up
 TIMED_CONTAINERS = ("matroska", "webm", "mov", "mp4", "flv", "asf", "avi")  # their stated duration can be trusted
 
@@ -164,6 +166,7 @@ class VideoReader:
         else:
             self._decoder = context
         self.stream_index = self._stream.index
+        self._decoder.options = {"max_pixels": str(MAX_PIXELS)}  # the size may change midway
         self._decoder.thread_type = "AUTO" if frame_threads else "SLICE"
         self.time_base = self._stream.time_base or Fraction(1, 1000)
         rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
@@ -202,7 +205,7 @@ class VideoReader:
 
     def _all_frames(self):
         """Every frame of the piece, with repetitions in the place of damaged ones."""
-        finished = False
+        finished, before = False, 0
         for packet in self._packets:
             self._note_end(packet)
             if packet.stream.index != self.stream_index:
@@ -210,6 +213,10 @@ class VideoReader:
             elif not finished:
                 self.packets_read += 1
                 yield from self._shown(self._decode(packet), final=False)
+            if self._last is None:
+                before += packet.size
+                if before > MAX_BYTES_BEFORE:
+                    raise VideoError(f"{self.name} has no frame in its first {MAX_BYTES_BEFORE >> 20} MB")
             if self._end is not None and not finished and self._last is not None and self._last.time >= self._end:
                 finished = True  # the other streams may lag behind a little
             if finished and (packet_time(packet) or 0) > self._end + 2:
@@ -387,6 +394,9 @@ def main_video(container, name):
     stream = best if best in streams else streams[0]
     if stream.codec_context is None:  # decoding without a decoder would end the process
         raise VideoError(f"{name} has video for which there is no decoder")
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > MAX_PIXELS:
+        raise VideoError(f"{name} is too large: {width} x {height} is above {MAX_PIXELS // 10**6} million pixels")
     return stream
 
 

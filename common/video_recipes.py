@@ -12,6 +12,7 @@ from pathlib import Path
 
 from common.video_frames import VideoError
 
+HIGHEST_RATE = 100_000  # pictures a second, of any camera; one picture more often would fill every disk
 SETTLING = 2  # seconds by which the streams of a file may lag behind each other
 
 
@@ -116,7 +117,7 @@ def _cut_at_key_frame(source, target, start, end, overwrite, progress):
     check_target(target, None if source == "-" else source, overwrite)
     container, warnings = open_container(source)
     name = source_name(source)
-    whole = written_whole(target) if is_file(target) else nullcontext(target)
+    whole = written_whole(target, overwrite) if is_file(target) else nullcontext(target)
     target_name = target if is_file(target) else "standard output"
     with container, clear_errors(target_name, "written"), whole as temporary:
         video = main_video(container, name)
@@ -240,7 +241,7 @@ def _beginning(held, video, key_time):
 
 def main(arguments=None):
     """Run one recipe; returns the exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    from common.cli import terminable
+    from common.cli import sentence, terminable
 
     options = _parser().parse_args(arguments)
     try:
@@ -255,7 +256,7 @@ def main(arguments=None):
     except (VideoError, OSError, MemoryError) as error:
         if options.debug:
             raise
-        print(f"error: {error}" if str(error) else "error: out of memory", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         return 1
     return 0
 
@@ -328,6 +329,8 @@ def _rate(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a rate such as 25, 23.976 or 30000/1001") from error
     if rate <= 0:
         raise argparse.ArgumentTypeError(f"a rate is more than 0, unlike {text}")
+    if rate > HIGHEST_RATE:
+        raise argparse.ArgumentTypeError(f"a rate is at most {HIGHEST_RATE} pictures a second, unlike {text}")
     return rate
 
 

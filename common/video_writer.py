@@ -180,6 +180,7 @@ class VideoWriter:
 
     def _begin(self, target, template, overwrite):
         self.path = self._temporary = None
+        self._overwrite = overwrite
         if not is_file(target):
             self.name = "standard output" if target == "-" else str(getattr(target, "name", "the output"))
             self._pipe = target
@@ -234,7 +235,7 @@ class VideoWriter:
     def _add_encoder(self, crf, preset, options):
         info = self.info
         self._time_base = info.time_base
-        settings = encoder_options(self._codec, crf, preset, options or {}, info, self.warnings)
+        settings = encoder_options(self._codec, crf, preset, options or {}, info, self.width, self.warnings)
         if self._format == "avi":
             self._time_base = 1 / info.rate
             settings["bf"] = "0"  # there are no presentation times
@@ -368,7 +369,7 @@ class VideoWriter:
         self.warnings.append(f"{self.name} lacks damaged packets of the copied streams: {self._refusal}.")
 
     def _give_name(self):
-        put_in_place(self._temporary, self.path)
+        put_in_place(self._temporary, self.path, self._overwrite)
 
     # What was lost
 
@@ -474,7 +475,7 @@ def check_target(target, source, overwrite):
         raise VideoError(f"{target} is the input itself, which is never overwritten")
     if path.is_dir():
         raise VideoError(f"{target} is a folder")
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise VideoError(f"{target} exists already and is not overwritten")
 
 

@@ -7,6 +7,7 @@ PyTorch `load_state_dict` takes. The header says which network, its dataclass as
 import hashlib
 import json
 import os
+import struct
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,9 +15,10 @@ import numpy as np
 
 from common import __version__
 from common.files import written_whole
-from common.networks import NETWORKS, Network, SRResNet, network
+from common.networks import NETWORKS, Network, SRResNet, described_network
 
 FOLDER = Path(__file__).resolve().parent.parent / "weights"
+SUMS = "SHA256SUMS"  # in it, as `sha256sum --check` takes it
 
 
 class WeightsError(ValueError):
@@ -54,16 +56,35 @@ def shipped_scales(name):
 def weights_for(name, scale, path=None):
     """The `Weights` in the file `path`, or those shipped for network `name` at `scale`.
 
-    Raises WeightsError if there are none, or those in the file belong to another network or scale.
+    Raises WeightsError if there are none, if those in the file belong to another network or scale, and if those shipped
+    have changed since.
     """
     if path is None and not shipped(name, scale).exists():
         others = ", ".join(f"x{scale}" for scale in shipped_scales(name)) or "none"
         raise WeightsError(f"There are no weights for {name} x{scale} (shipped: {others}); train some, or name a file.")
-    path = path or shipped(name, scale)
+    if path is None:
+        path = shipped(name, scale)
+        check_sum(path)
     weights = load_weights(path, name)
     if (weights.name, weights.network.scale) != (name, scale):
         raise WeightsError(f"{path} holds {weights.name} x{weights.network.scale}, not {name} x{scale}.")
     return weights
+
+
+def check_sum(path):
+    """Raise WeightsError if the file `path` is not the one that SHA256SUMS beside it lists; one it lacks may be any."""
+    sums = path.with_name(SUMS)
+    listed = dict(line.split()[::-1] for line in sums.read_text(encoding="utf-8").splitlines()) if sums.exists() else {}
+    if listed.get(path.name, digest := sha256(path)) != digest:
+        raise WeightsError(
+            f"{path} is not the file that was shipped, by its SHA-256 in {sums.name}: fetch it again, or give it as "
+            "--weights if it was replaced on purpose."
+        )
+
+
+def sha256(path):
+    """The SHA-256 of a file in hexadecimal digits."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def with_motion(weights, motion):
@@ -112,8 +133,8 @@ def load_weights(path, name=None):
     if name not in NETWORKS or "network" not in header:
         raise WeightsError(f"{path} does not say which network of this project its weights belong to.")
     try:
-        spec = network(name, **json.loads(header.pop("network")))
-    except (ValueError, TypeError) as error:
+        spec = described_network(name, header.pop("network"))
+    except ValueError as error:
         raise WeightsError(f"{path} describes a network that cannot be built: {error}.") from None
     check_tensors(spec, tensors, path)
     return Weights(name, spec, tensors, header)
@@ -121,15 +142,21 @@ def load_weights(path, name=None):
 
 def read_safetensors(path):
     """(tensors by key, header) of any safetensors file; raises WeightsError."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
 
     if not os.path.isfile(path):
         raise WeightsError(f"{path} does not exist or is no file.")
     try:
-        with safe_open(path, framework="numpy") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+        data = Path(path).read_bytes()  # not mapped: a file that is cut short meanwhile would end the process
+        tensors = load(data)
+        (length,) = struct.unpack_from("<Q", data)
+        header = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise WeightsError(f"{path} is no whole safetensors file ({error}).") from None
+    except KeyError as error:
+        raise WeightsError(f"{path} holds numbers of type {error}, which are not read here.") from None
+    return tensors, header
 
 
 def check_tensors(spec, tensors, path):

@@ -1,9 +1,10 @@
 """Writes weights/README.md, the cards of the shipped weights, from their headers and from the benchmark's figures.
 
+Beside it SHA256SUMS is written, by which the program knows that a shipped file is whole.
+
 python -m common.benchmark --report docs/benchmark.json && python docs/cards.py docs/benchmark.json
 """
 
-import hashlib
 import json
 from pathlib import Path
 from sys import argv, path
@@ -13,7 +14,7 @@ path.insert(0, str(ROOT))
 
 from common.networks import NETWORKS
 from common.tables import ours, rows
-from common.weights import load_weights, shipped, shipped_scales
+from common.weights import FOLDER, SUMS, load_weights, sha256, shipped, shipped_scales
 
 HEAD = """# Weights
 
@@ -68,7 +69,7 @@ def card(name, scale, figures):
         network=weights.network.to_json(),
         parameters=weights.network.parameters,
         measured=measured,
-        digest=hashlib.sha256(shipped(name, scale).read_bytes()).hexdigest(),
+        digest=sha256(shipped(name, scale)),
         motion=motion,
         **{
             **info,
@@ -81,7 +82,9 @@ def card(name, scale, figures):
 def main():
     figures = rows(json.loads(Path(argv[1]).read_text(encoding="utf-8")))
     cards = [card(name, scale, figures) for name in NETWORKS for scale in shipped_scales(name)]
-    (ROOT / "weights" / "README.md").write_text(HEAD + "".join(cards), encoding="utf-8")
+    (FOLDER / "README.md").write_text(HEAD + "".join(cards), encoding="utf-8")
+    sums = [f"{sha256(path)}  {path.name}\n" for path in sorted(FOLDER.glob("*.safetensors"))]
+    (FOLDER / SUMS).write_text("".join(sums), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,17 +3,19 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import make_clip
 
 import main
 import super_resolve
 from common import __version__, cli
-from common.images import Picture, read_picture, write_picture
+from common.images import Picture, find_pictures, read_picture, write_picture
 from common.networks import network
 from common.weights import Weights, initial_tensors, load_weights, save_weights
 
@@ -570,6 +572,140 @@ def test_what_stops_a_folder_is_said_on_a_line_of_its_own(problem, folder, weigh
     assert answer.err[-1].startswith(("Interrupted.", "Error: "))
 
 
+ODD_NAMES = (
+    "-x.png",
+    "--help.png",
+    "a b.png",
+    "%05d.png",
+    "<b>.png",
+    "two\nlines.png",
+    "²1.png",
+    "é.png",
+    "$HOME;ls.png",
+)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_names_in_a_folder_are_names_and_nothing_else(inside, folder, weights, call, tmp_path, monkeypatch):
+    for name in ODD_NAMES:
+        shutil.copy(folder / "grey.png", folder / name)
+    monkeypatch.chdir(folder if inside else tmp_path)
+    source = "." if inside else "pictures"
+    line = ["--weights", weights["espcn", 3], "--output", tmp_path / "out", "--compare", tmp_path / "page.html"]
+    answer = call(super_resolve, source, *line, "--quiet")
+    assert answer.code == cli.DONE, answer.err
+    assert files_in(tmp_path / "out") == sorted([*ODD_NAMES, "colour.png", "grey.png"])
+    assert "<b>.png" not in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_name_that_looks_like_an_option(picture, weights, call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture.rename("-x.png")
+    line = ["--weights", weights["espcn", 3], "--quiet"]
+    assert call(super_resolve, *line, "-x.png").code == cli.USAGE
+    for words in (["--", "-x.png"], ["--input=-x.png"], ["./-x.png"]):
+        assert call(super_resolve, *line, "--overwrite", "--output=-y.png", *words).code == cli.DONE
+    assert files_in(tmp_path) == ["-x.png", "-y.png"]
+
+
+def test_a_folder_with_links_and_other_things_in_it(folder, weights, call, tmp_path):
+    shutil.move(folder / "grey.png", tmp_path / "elsewhere.png")
+    (folder / "link.png").symlink_to("../elsewhere.png")
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "nowhere.png").symlink_to("nothing.png")
+    (folder / "folder.png").mkdir()
+    (folder / "round").symlink_to(".")
+    os.mkfifo(folder / "pipe.png")
+    before = (tmp_path / "elsewhere.png").read_bytes()
+    answer = call(super_resolve, folder, "--weights", weights["espcn", 3], "--output", tmp_path / "out", "--quiet")
+    assert answer.code == cli.DONE
+    assert files_in(tmp_path / "out") == ["colour.png", "link.png"]
+    assert (tmp_path / "elsewhere.png").read_bytes() == before
+
+
+def test_results_inside_the_folder_of_the_pictures_are_not_enlarged_again(folder, weights, call):
+    for _ in range(2):
+        line = ["--weights", weights["espcn", 3], "--output", folder / "larger", "--overwrite", "--quiet"]
+        assert call(super_resolve, folder, *line).code == cli.DONE
+        assert files_in(folder) == ["colour.png", "grey.png", "larger/colour.png", "larger/grey.png"]
+
+
+@pytest.mark.parametrize("way", ["pictures/../pictures", "pictures/.", "link", "pictures/round"])
+def test_the_folder_of_the_pictures_by_another_name(way, folder, weights, call, tmp_path):
+    (tmp_path / "link").symlink_to("pictures")
+    (folder / "round").symlink_to(".")
+    answer = call(super_resolve, folder, "--weights", weights["espcn", 3], "--output", tmp_path / way, "--overwrite")
+    assert "the folder of the pictures themselves" in answer.error
+
+
+def test_a_result_is_never_written_through_a_link(folder, weights, call, tmp_path):
+    precious = (folder / "colour.png").read_bytes()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "grey.png").symlink_to(folder / "colour.png")
+    (tmp_path / "out" / "colour.png").symlink_to("nothing.png")
+    line = [folder, "--weights", weights["espcn", 3], "--output", tmp_path / "out", "--quiet"]
+    assert "exists already" in call(super_resolve, *line).error
+    assert call(super_resolve, *line, "--overwrite").code == cli.DONE
+    assert (folder / "colour.png").read_bytes() == precious
+    assert not any(path.is_symlink() for path in (tmp_path / "out").iterdir())
+
+
+def test_a_picture_that_vanishes_meanwhile_does_not_stop_the_others(folder, weights, call, tmp_path, monkeypatch):
+    def vanishing(place):
+        pictures = find_pictures(place)
+        pictures[0].unlink()
+        return pictures
+
+    monkeypatch.setattr("common.stills.find_pictures", vanishing)
+    answer = call(super_resolve, folder, "--weights", weights["espcn", 3], "--output", tmp_path / "out", "--quiet")
+    assert answer.err[-1] == "Error: 1 of 2 pictures could not be enlarged."
+    assert sum("colour.png does not exist" in line for line in answer.err) == 1
+    assert files_in(tmp_path / "out") == ["grey.png"]
+
+
+def test_the_root_of_the_file_system_has_no_place_beside_it(weights, call, monkeypatch, folder):
+    monkeypatch.setattr("common.stills.find_pictures", lambda place: find_pictures(folder))
+    assert "give an --output" in call(super_resolve, "/", "--weights", weights["espcn", 3]).error
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("program", ["super_resolve.py", "common.video"])
+def test_an_output_that_is_full(program, picture, weights, tmp_path):
+    make_clip(tmp_path / "in.mkv", range(0, 120, 40), width=48, height=32)
+    line = [ROOT / program, picture, "--weights", weights["espcn", 3], "--quiet", "--output", tmp_path / "out.png"]
+    line = line if program == "super_resolve.py" else ["-m", program, "info", tmp_path / "in.mkv"]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run([sys.executable, *line], stdout=full, stderr=subprocess.PIPE, cwd=ROOT, text=True)
+    assert ended.returncode == cli.FAILED
+    assert ended.stderr.lower() == "error: no space left on device.\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_a_folder_that_nobody_can_write_to(picture, weights, call):
+    line = [picture, "--weights", weights["espcn", 3], "--quiet"]
+    for more in (["--output", "/proc/out.png"], ["--report", "/proc/out.json"], ["--compare", "/proc/out.html"]):
+        error = call(super_resolve, *line, *more, "--overwrite").error
+        assert "/proc/out" in error and ".part" not in error
+    make_clip(picture.with_name("in.mkv"), range(0, 120, 40), width=48, height=32)
+    line[0] = picture.with_name("in.mkv")
+    for target in ("/proc/out.mkv", "/proc/out/%05d.png"):
+        error = call(super_resolve, *line, "--output", target).error
+        assert "cannot be written" in error and ".part" not in error
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (super_resolve, ["--threads", "1000000"]),
+        (super_resolve, ["--scale", "99999999999999999999"]),
+        (main, ["--batch_size", "99999999999999999999"]),
+        (main, ["--seed", "99999999999999999999"]),
+    ],
+)
+def test_absurd_numbers_are_wrong_usage(command, line, call):
+    assert call(command, *line).code == cli.USAGE
+
+
 # ---- main.py --is_train=False
 
 
@@ -791,6 +927,10 @@ TRAINING_MISTAKES = {
     "unknown activation": ("sine", ["--variant", "activation=sine"]),
     "too few widths": ("widths", ["--variant", "widths=4"]),
     "too few kernels": ("kernels", ["--variant", "kernels=5-3"]),
+    "sub-images of absurd size": ("1 to 2048 pixels", ["--image_size", "1000000"]),
+    "absurd enlargement": ("resized", ["--augment", "1e9"]),
+    "absurd shrinking": ("resized", ["--augment", "1e-300"]),
+    "absurd width": ("widths", ["--variant", "widths=1000000000-4"]),
     "even kernels": ("kernels", ["--variant", "kernels=4-4-4"]),
     "a width of nothing": ("widths", ["--variant", "widths=0-4"]),
 }

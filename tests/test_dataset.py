@@ -1,13 +1,15 @@
 """Data sets: layout, contents, damaged pictures, crashes, and batches that anybody can reproduce."""
 
 import itertools
+import os
+import sys
 import tracemalloc
 
 import h5py
 import numpy as np
 import pytest
 
-from common import images
+from common import hdf5, images
 from common.dataset import Dataset, DatasetError, Source, build, is_built, split
 from common.images import Picture, write_picture
 from common.networks import network
@@ -230,6 +232,122 @@ def test_an_incomplete_file_is_refused(harm, folder, target):
     harm(built(target, folder(2)))
     with pytest.raises(DatasetError, match="no whole"):
         Dataset(target, 4)
+
+
+def put(name, **what):
+    """A function that replaces the array or group `name` of a file."""
+
+    def harm(path):
+        with h5py.File(path, "r+") as file:
+            del file[name]
+            if what:
+                file.create_dataset(name, **what)
+
+    harm.__name__ = f"{name} {what}"
+    return harm
+
+
+def link(name, to):
+    """A function that puts a link in the place of `name`."""
+
+    def harm(path):
+        with h5py.File(path, "r+") as file:
+            del file[name]
+            file[name] = to
+
+    harm.__name__ = f"{name} {type(to).__name__}"
+    return harm
+
+
+def elsewhere(path):
+    """The data lie in another file."""
+    secret = path.with_name("secret")
+    secret.write_bytes(bytes(4 * 16 * 16 * 4))
+    with h5py.File(path, "r+") as file:
+        del file["data"]
+        file.create_dataset("data", (4, 16, 16, 1), "f4", external=[(str(secret), 0, h5py.h5f.UNLIMITED)])
+
+
+def virtual(path):
+    """The data are put together from another file."""
+    with h5py.File(path, "r+") as file:
+        layout = h5py.VirtualLayout((4, 16, 16, 1), "f4")
+        layout[0] = h5py.VirtualSource("other.h5", "data", (16, 16, 1))
+        del file["data"]
+        file.create_virtual_dataset("data", layout)
+
+
+def attribute(key, *value):
+    """A function that gives an attribute another value, or takes it away."""
+
+    def harm(path):
+        with h5py.File(path, "r+") as file:
+            del file.attrs[key]
+            if value:
+                file.attrs[key] = value[0]
+
+    harm.__name__ = f"{key} {value}"
+    return harm
+
+
+def spoilt_within(path):
+    """The lists of what is in the file are nonsense."""
+    data = bytearray(path.read_bytes())
+    for name in (b"HEAP", b"SNOD"):
+        data[data.index(name) : data.index(name) + 4] = b"oops"
+    path.write_bytes(data)
+
+
+ENDLESS = {"shape": (2**40, 16, 16, 1), "dtype": "f4", "chunks": (1, 16, 16, 1)}
+HARMS = [
+    *(put("data"), put("data", **ENDLESS), put("label", **ENDLESS), put("data", shape=(0, 16, 16, 1), dtype="f4")),
+    *(
+        put("data", shape=(4, 16, 16, 1), dtype=kind)
+        for kind in ("f8", "u1", "S4", h5py.ref_dtype, h5py.string_dtype())
+    ),
+    *(put("label", data=np.zeros(shape, "f4")) for shape in ((), (4,), (1, 16, 16, 1), (4, 16, 16, 1, 1))),
+    *(put("validation"), put("validation", data=np.zeros(3, "u1"))),
+    *(put("validation/00.png", data=np.zeros((9, 9, 1), "f4")), put("validation/00.png", **ENDLESS)),
+    *(link("data", h5py.SoftLink("/data")), link("validation", h5py.ExternalLink("other.h5", "/"))),
+    *(link("validation/00.png", h5py.SoftLink("/data")), elsewhere, virtual, spoilt_within),
+    *(attribute("model"), attribute("network", 3), attribute("stride", "x"), attribute("image_size", np.zeros(3))),
+    attribute("complete", np.zeros(2)),
+]
+
+
+@pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
+def test_a_file_that_holds_something_else_is_refused_in_a_sentence(harm, folder, target):
+    harm(built(target, folder(1)))
+    assert is_built(target, source_for()) in (True, False)
+    with pytest.raises(DatasetError) as error, Dataset(target, 4):
+        pass
+    assert target.name in str(error.value) and len(str(error.value).splitlines()) == 1
+
+
+def hang():
+    while True:
+        pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing is tried elsewhere")
+@pytest.mark.parametrize("trouble", [hang, os.abort])
+def test_a_file_over_which_the_library_hangs_or_breaks_down(trouble, folder, target, monkeypatch):
+    built(target, folder(1))
+    monkeypatch.setattr(hdf5, "SECONDS", 1)
+    monkeypatch.setattr(h5py, "File", lambda *_: trouble())
+    with pytest.raises(DatasetError, match="so damaged that HDF5 cannot read it"):
+        Dataset(target, 4)
+    assert not is_built(target, source_for())
+
+
+def test_a_file_that_is_cut_short_while_it_is_read(folder, target):
+    built(target, folder(1))
+    with Dataset(target, 4, memory=0) as dataset:
+        dataset.batch(0)
+        cut_short(target)  # by another program, meanwhile
+        for read in (lambda: dataset.batch(1), dataset.validation):
+            with pytest.raises(DatasetError, match="cut short while it was read|no whole HDF5 file"):
+                read()
 
 
 @pytest.mark.parametrize("harm", [cut_short, without_its_end, made_of_text])

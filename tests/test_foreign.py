@@ -163,11 +163,29 @@ def test_wrappings_are_taken_off(wrapper, prefix, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "odd", [{3: torch.ones(2)}, {"conv1.weight": torch.ones(2, dtype=torch.complex64)}, {"a": torch.ones(0, 3)}]
+    "odd",
+    [
+        {3: torch.ones(2)},
+        {"conv1.weight": torch.ones(2, dtype=torch.complex64)},
+        {"a": torch.ones(0, 3)},
+        {"conv1.weight": torch.ones(2, 2).to_sparse()},
+    ],
 )
 def test_odd_state_dictionaries_are_refused(odd, tmp_path):
     torch.save(odd, tmp_path / "net.pth")
     assert "which is no weight of an SRResNet" in refusal(tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize("claim", [torch.ones(1).expand(2**40), torch.ones(3).expand(2**10, 2**10, 3)])
+def test_a_tensor_that_claims_more_numbers_than_the_file_holds(claim, tmp_path):
+    torch.save({"conv1.weight": claim}, tmp_path / "net.pth")
+    assert "more numbers than it holds" in refusal(tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "99999"])
+def test_a_block_of_an_absurd_number(number, tmp_path):
+    torch.save({f"block{number}.conv1.weight": torch.ones(2)}, tmp_path / "net.pth")
+    refusal(tmp_path / "net.pth")
 
 
 def test_refusals_hold_neither_advice_on_pickles_nor_colours(tmp_path):

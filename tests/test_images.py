@@ -1,13 +1,16 @@
 """Pictures pass `read_picture` and `write_picture` unharmed, and what is no picture is refused in one sentence."""
 
+import errno
 import io
 import os
 import struct
 import subprocess
 import sys
+import threading
+import tracemalloc
 import warnings
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -492,7 +495,7 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "replace", interrupt)
+    monkeypatch.setattr(os, "link", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_picture(tmp_path / "picture.png", picture_of(noise(3)))
     assert list(tmp_path.iterdir()) == []
@@ -616,6 +619,87 @@ def test_absurd_sizes_are_refused_by_the_header_alone(tmp_path):
     for content in (png_bomb, bmp_bomb, jpeg_bomb, tiff_bomb):
         (tmp_path / "bomb").write_bytes(content)
         assert "30000 x 30000 is above 400 million pixels" in refusal(read_picture, tmp_path / "bomb")
+
+
+def test_a_gif_of_absurd_size(tmp_path):
+    content = bytearray(TRUNCATABLE["gif"])
+    struct.pack_into("<HH", content, 6, 65535, 65535)
+    (tmp_path / "bomb").write_bytes(content)
+    assert "too large" in refusal(read_picture, tmp_path / "bomb")
+
+
+def test_what_unpacks_to_far_more_than_it_should(tmp_path):
+    bomb = zlib.compress(bytes(100 << 20))
+    header = chunk(b"IHDR", struct.pack(">II", 8, 8) + bytes((8, RGB, 0, 0, 0)))
+    pixels, end = chunk(b"IDAT", zlib.compress(bytes(8 * 25))), chunk(b"IEND", b"")
+    profile, text = chunk(b"iCCP", b"bomb\0\0" + bomb), chunk(b"zTXt", b"bomb\0\0" + bomb)
+    tracemalloc.start()
+    picture = read_bytes(tmp_path, b"\x89PNG\r\n\x1a\n" + header + profile + text + pixels + end)
+    assert picture.icc is None and picture.pixels.shape == (8, 8, 3)
+    read_bytes(tmp_path, b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", bomb) + end)  # more rows than it declares
+    assert tracemalloc.get_traced_memory()[1] < 40 << 20
+    tracemalloc.stop()
+
+
+@contextmanager
+def pipe(content, endless=b""):
+    """The path of a pipe that gives `content`, and `endless` for ever."""
+    reading, writing = os.pipe()
+
+    def pour():
+        with suppress(BrokenPipeError), open(writing, "wb") as file:
+            file.write(content)
+            while endless:
+                file.write(endless)
+
+    thread = threading.Thread(target=pour)
+    thread.start()
+    try:
+        yield f"/dev/fd/{reading}"
+    finally:
+        os.close(reading)
+        thread.join()
+
+
+def test_a_picture_may_come_through_a_pipe():
+    with pipe(TRUNCATABLE["png"]) as path:
+        assert np.array_equal(read_picture(path).pixels, noise(3, 8, 40, 40))
+
+
+def test_a_pipe_that_never_ends(monkeypatch):
+    monkeypatch.setattr(images, "MAX_STREAMED_BYTES", 1 << 20)
+    with pipe(b"\x89PNG\r\n\x1a\n", bytes(4096)) as path:
+        assert "no more than 1 MB" in refusal(read_picture, path)
+    with pipe(b"", bytes(4096)) as path:
+        assert "not a picture" in refusal(read_picture, path)
+
+
+def test_a_file_larger_than_any_picture_is_not_read(tmp_path):
+    with open(tmp_path / "sparse.png", "wb") as file:
+        file.write(TRUNCATABLE["png"])
+        file.truncate(images.MAX_BYTES + 1)
+    assert "too large" in refusal(read_picture, tmp_path / "sparse.png")
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_file_that_has_appeared_meanwhile_is_kept(hard_links, tmp_path, monkeypatch):
+    def fit(picture, form, fit=images._fit):
+        (tmp_path / "picture.png").write_bytes(b"precious")  # by another program
+        return fit(picture, form)
+
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))  # as file systems without hard links do
+
+    if not hard_links:
+        monkeypatch.setattr(os, "link", refuse)
+        write_picture(tmp_path / "other.png", picture_of(noise(3)))
+        (tmp_path / "other.png").unlink()
+    monkeypatch.setattr(images, "_fit", fit)
+    assert "File exists" in refusal(write_picture, tmp_path / "picture.png", picture_of(noise(3)))
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"precious"]
+    write_picture(tmp_path / "picture.png", picture_of(noise(3)), overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
+    read_picture(tmp_path / "picture.png")
 
 
 @pytest.mark.parametrize("kind", ("png", "jpeg", "webp", "bmp", "gif", "tiff", "tiff of 16 bits"))

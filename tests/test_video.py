@@ -1,10 +1,12 @@
 """What goes into a video comes out of it: planes, times, sound and tags; what is no video is refused in a sentence."""
 
 import io
+import itertools
 import json
 import os
 import queue
 import resource
+import struct
 import subprocess
 import sys
 import threading
@@ -17,6 +19,7 @@ import clips
 import numpy as np
 import pytest
 
+from common import video_reader
 from common.images import Picture, read_picture, write_picture
 from common.video import (
     Frame,
@@ -37,6 +40,7 @@ from common.video_frames import av_frame_of, converted, layout_of, planes_of, re
 from common.video_recipes import main
 
 ROOT = Path(__file__).parent.parent
+CHECKED_MEMORY = "/lib/x86_64-linux-gnu/libc_malloc_debug.so.0"
 VARIABLE = [0, 40, 80, 120, 200, 280, 300, 1000, 1040, 1080, 1120, 1160]
 VARIABLE_DURATIONS = [40, 40, 40, 80, 80, 20, 700, 40, 40, 40, 40, 33]
 LOSSLESS = {"options": {"qp": "0"}}
@@ -651,6 +655,140 @@ def test_bad_inputs_are_refused_in_one_sentence(tmp_path, kind, reason, capsys):
     assert main(["cut", str(path), str(tmp_path / "out.mkv"), "--exact", "--start", "0"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert not (tmp_path / "out.mkv").exists() and leftovers(tmp_path) == []
+
+
+def absurdly_large(path):
+    """Make the header of a small clip say 30000 x 30000 pixels."""
+    if path.suffix == ".y4m":
+        path.write_bytes(b"YUV4MPEG2 W30000 H30000 F25:1 Ip A1:1 C420jpeg\nFRAME\n" + bytes(9000))
+        return
+    clips.make_clip(path, range(3), time_base=Fraction(1, 25), codec="ffv1")
+    content = path.read_bytes()
+    small, large = struct.pack("<II", 64, 48), struct.pack("<II", 30000, 30000)
+    assert small in content
+    path.write_bytes(content.replace(small, large))
+
+
+@pytest.mark.parametrize("suffix", [".y4m", ".avi"])
+def test_absurd_sizes_of_video_are_refused_by_the_header_alone(tmp_path, suffix):
+    path = tmp_path / f"in{suffix}"
+    absurdly_large(path)
+    for call in (lambda: open_video(path), lambda: cut(path, tmp_path / "out.mkv", 0)):
+        with pytest.raises(VideoError) as caught:
+            call()
+        assert sentence(caught)
+    assert [path.name for path in tmp_path.iterdir()] == [path.name]
+
+
+def test_frames_above_the_limit_are_refused(tmp_path, monkeypatch):
+    clips.make_clip(tmp_path / "in.mkv")
+    monkeypatch.setattr(video_reader, "MAX_PIXELS", 64 * 48)
+    assert len(read(tmp_path / "in.mkv")[0]) == 12
+    monkeypatch.setattr(video_reader, "MAX_PIXELS", 64 * 48 - 1)
+    with pytest.raises(VideoError) as caught:
+        open_video(tmp_path / "in.mkv")
+    assert "is too large: 64 x 48 is above" in sentence(caught)
+
+
+class Endless:
+    """A file object that gives `begin`, and then `again` for ever."""
+
+    name = "endless"
+
+    def __init__(self, begin, again):
+        self.again, self.ready, self.given = again, begin, 0
+
+    def read(self, size):
+        while len(self.ready) < size:
+            self.ready += self.again
+        piece, self.ready = self.ready[:size], self.ready[size:]
+        self.given += size
+        return piece
+
+
+def test_a_stream_without_end_and_without_frames_is_given_up(tmp_path, monkeypatch):
+    clips.make_clip(tmp_path / "in.ts", range(25), time_base=Fraction(1, 25), audio=[("aac", 1, {})])
+    content = (tmp_path / "in.ts").read_bytes()
+    packets = [content[i : i + 188] for i in range(0, len(content), 188)]
+    silent = b"".join(packet for packet in packets if packet[1] & 31 != 1 or packet[2] != 0)  # all but PID 256, video
+    monkeypatch.setattr(video_reader, "MAX_BYTES_BEFORE", 1 << 20)
+    source = Endless(silent, silent)
+    with pytest.raises(VideoError) as caught:
+        open_video(source)
+    assert "no frame in its first 1 MB" in sentence(caught)
+    for noise in (b"y\n" * 1000, bytes(4096)):
+        with pytest.raises(VideoError) as caught:
+            open_video(Endless(noise, noise))
+        assert sentence(caught)
+
+
+def test_a_film_without_end_is_read_frame_by_frame(tmp_path):
+    clips.make_clip(tmp_path / "in.ts", range(25), time_base=Fraction(1, 25), options={"g": "5"})
+    content = (tmp_path / "in.ts").read_bytes()
+    source = Endless(content, content)
+    with open_video(source) as reader:
+        assert len(list(itertools.islice(reader, 200))) == 200
+
+
+def test_a_film_that_is_cut_short_or_vanishes_while_it_is_read(tmp_path):
+    path = tmp_path / "in.mkv"
+    clips.make_clip(path, range(0, 1200, 40), codec="ffv1", width=256, height=192)
+    whole = path.read_bytes()
+
+    def once(harm):
+        return lambda frame: (harm() if frame.pts == 40 else None, frame)[1]
+
+    frames, reader, _ = copy(path, tmp_path / "short.mkv", once(lambda: os.truncate(path, len(whole) // 2)))
+    assert 2 < len(frames) < 30 and any("cut off" in warning for warning in reader.warnings)
+    assert len(read(tmp_path / "short.mkv")[0]) == len(frames)
+    path.write_bytes(whole)
+    frames, _, _ = copy(path, tmp_path / "out.mkv", once(path.unlink))
+    assert len(frames) == 30 == len(read(tmp_path / "out.mkv")[0])
+
+
+@pytest.mark.parametrize("target", ["out.mkv", "frames/%05d.png"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_of_two_runs_on_one_output_each_is_whole(tmp_path, target, overwrite):
+    clips.make_clip(tmp_path / "one.mkv", range(0, 400, 40))
+    clips.make_clip(tmp_path / "two.mkv", range(0, 240, 40))
+    with open_video(tmp_path / "one.mkv") as first, open_video(tmp_path / "two.mkv") as second:
+        writers = [open_writer(tmp_path / target, reader, overwrite=overwrite) for reader in (first, second)]
+        for reader, writer in zip((first, second), writers, strict=True):
+            for frame in reader:
+                writer.write(frame)
+        writers[0].close()
+        if overwrite:
+            writers[1].close()
+        else:
+            with pytest.raises(VideoError, match="File exists|has got pictures meanwhile"):
+                writers[1].close()
+    assert len(read(tmp_path / target)[0]) == (6 if overwrite else 10) and leftovers(tmp_path) == []
+
+
+@pytest.mark.skipif(not Path(CHECKED_MEMORY).exists(), reason="glibc's checks of memory are not installed")
+@pytest.mark.parametrize("width", [16, 48])
+def test_h265_of_narrow_frames_keeps_to_its_memory(tmp_path, width):
+    clips.make_clip(tmp_path / "in.mkv", range(0, 320, 40), codec="ffv1", width=width, height=32)
+    program = (
+        "import sys\nfrom common.video import open_video, open_writer\n"
+        "with open_video(sys.argv[1]) as r, open_writer(sys.argv[2], r, codec='h265') as w:\n"
+        "  [w.write(f) for f in r]\n"
+    )
+    command = [sys.executable, "-c", program, tmp_path / "in.mkv", tmp_path / "out.mkv"]
+    strict = {"LD_PRELOAD": CHECKED_MEMORY, "GLIBC_TUNABLES": "glibc.malloc.check=3"}  # ends what writes beyond it
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **strict}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(read(tmp_path / "out.mkv")[0]) == 8
+
+
+@pytest.mark.parametrize("name", ["-x.mkv", "--help.mkv", "-", "pipe:0.mkv", "http:x.mkv"])
+def test_names_that_look_like_something_else(tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = f"./{name}" if name == "-" else name
+    clips.make_clip(str(tmp_path / name), format="matroska")
+    assert len(read(source)[0]) == 12
+    assert main(["cut", "--quiet", "--", source, "-out.mkv"]) == 0
+    assert len(read("-out.mkv")[0]) == 12
 
 
 def test_one_frame_is_a_video(tmp_path):

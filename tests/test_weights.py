@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,6 +143,61 @@ def test_a_network_with_a_part_that_makes_no_sense(changes, path):
     refusal(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("espcn", {"scale": 3.0}),
+        ("espcn", {"scale": True}),
+        ("espcn", {"scale": 10**30}),
+        ("espcn", {"widths": [10**9, 4]}),
+        ("drcn", {"recursions": 10**9}),
+        ("srresnet", {"blocks": 10**9}),
+        ("srresnet", {"ending": ["linear"]}),
+        ("vespcn", {"depth": 10**9}),
+        ("vespcn", {"depth": "9"}),
+        ("vespcn", {"width": 2.5}),
+        ("vespcn", {"reach": 1e308}),
+        ("vespcn", {"reach": float("nan")}),
+        ("vespcn", {"frames": 3.0}),
+    ],
+    ids=str,
+)
+def test_a_network_of_absurd_size_or_type_is_refused_at_once(name, changes, path):
+    described = json.dumps({**json.loads(network(name).to_json()), **changes})
+    save_file(initial_tensors(SPEC, 0), path, metadata={"name": name, "network": described})
+    assert "cannot be built" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "described", ["[" * 100_000, '{"scale":' * 100_000, "9" * 5000], ids=["list", "dict", "number"]
+)
+def test_json_that_would_exhaust_its_reader(described, path):
+    save_file(initial_tensors(SPEC, 0), path, metadata={"name": "espcn", "network": described})
+    assert "cannot be built" in refusal(path)
+
+
+def test_numbers_of_a_type_that_numpy_lacks(path):
+    header = json.dumps({"conv1.bias": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    refusal(path)
+
+
+@pytest.mark.parametrize("changes", [{}, {"x": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 4]}}])
+def test_a_header_that_declares_more_than_there_is(changes, path):
+    header = json.dumps({**changes, "y": {"dtype": "F32", "shape": [2**30, 2**30], "data_offsets": [4, 8]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    assert "no whole" in refusal(path)
+    path.write_bytes((2**62).to_bytes(8, "little") + header)
+    assert "no whole" in refusal(path)
+
+
+def test_a_file_that_is_cut_short_while_it_is_in_use(path):
+    save_weights(path, Weights("espcn", SPEC, initial_tensors(SPEC, 0)))
+    weights = load_weights(path)
+    path.write_bytes(b"")  # of a mapped file, the next look at a tensor would end the process
+    assert all(np.isfinite(tensor).all() for tensor in weights.tensors.values())
+
+
 def changed(**arrays):
     """Initial weights with some replaced, or left out where None is given."""
     tensors = initial_tensors(SPEC, 0)
@@ -234,6 +290,33 @@ def test_shipped_weights_that_are_of_another_scale_are_named(tmp_path, monkeypat
     save_weights(shipped("espcn", 4), Weights("espcn", SPEC, initial_tensors(SPEC, 0)))
     with pytest.raises(WeightsError, match=r"espcn_x4\.safetensors"):
         weights_for("espcn", 4)
+
+
+def test_shipped_weights_are_those_of_their_sums():
+    names = {path.name for path in module.FOLDER.glob("*.safetensors")}
+    listed = dict(line.split()[::-1] for line in (module.FOLDER / module.SUMS).read_text().splitlines())
+    assert listed == {name: module.sha256(module.FOLDER / name) for name in names}
+    cards = (module.FOLDER / "README.md").read_text(encoding="utf-8")
+    assert all(digest in cards for digest in listed.values())
+
+
+@pytest.mark.parametrize("harm", [lambda data: data[:-4], lambda data: data[:-1] + b"?", lambda data: b""])
+def test_a_shipped_file_that_has_changed_is_refused_and_one_of_the_users_own_is_not(harm, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    path = shipped("espcn", 3)
+    save_weights(path, Weights("espcn", SPEC, initial_tensors(SPEC, 0)))
+    (tmp_path / module.SUMS).write_text(f"{module.sha256(path)}  {path.name}\n", encoding="utf-8")
+    assert weights_for("espcn", 3).network == SPEC
+    whole = path.read_bytes()
+    path.write_bytes(harm(whole))
+    assert "not the file that was shipped" in refusal(path, lambda path: weights_for("espcn", 3))
+    save_weights(path, Weights("espcn", SPEC, initial_tensors(SPEC, 1)))  # replaced on purpose
+    assert "--weights" in refusal(path, lambda path: weights_for("espcn", 3))
+    assert weights_for("espcn", 3, path).network == SPEC
+    save_weights(
+        shipped("espcn", 2), Weights("espcn", replace(SPEC, scale=2), initial_tensors(replace(SPEC, scale=2), 1))
+    )
+    assert weights_for("espcn", 2).network.scale == 2  # a network that was added is in no list
 
 
 def test_the_header_is_readable_by_anybody(path):
