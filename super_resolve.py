@@ -13,6 +13,7 @@ EXAMPLES = """examples:
   python super_resolve.py in.png --compare page.html      and a page to compare before and after
   python super_resolve.py                                 an embedded photograph, with the PSNR reached
 """
+ENCODER = ("codec", "crf", "preset", "rate")  # flags of films
 
 
 def parser():
@@ -29,6 +30,8 @@ def parser():
     add("--tile", type=cli.tile_size, default="auto", metavar="auto|0|N", help="side of the tiles, 0: none")
     add("--overwrite", action="store_true", help="replace an existing result")
     add("--resume", action="store_true", help="keep what is finished, and go on where the same command was stopped")
+    machines = "work on all machines of a Ray cluster, on folders of films as well; implies --resume"
+    add("--cluster", type=cli.any_path, metavar="local|auto|ADDRESS", help=machines)
     add("--quiet", action="store_true", help="no progress, only the path of the result")
 
     video = parse.add_argument_group("video")
@@ -52,10 +55,15 @@ def super_resolve(arguments):
     cli.check_report(arguments.report)
     source = input_path(arguments)
     comparison = comparison_for(source, arguments)
-    cli.use_threads(arguments)
     weights = with_motion(weights_for(arguments.model, arguments.scale, arguments.weights), arguments.motion)
-    upscaler = Upscaler(weights, arguments.framework, arguments.device, arguments.precision, arguments.tile)
-    job = job_for(source, arguments, upscaler, weights, comparison)
+    network = {flag: getattr(arguments, flag) for flag in ("framework", "device", "precision", "tile")}
+    if arguments.cluster:
+        job = cluster_job(arguments, weights, network)
+        upscaler = job.upscaler
+    else:
+        cli.use_threads(arguments)
+        upscaler = Upscaler(weights, **network)
+        job = job_for(source, arguments, upscaler, weights, comparison)
     target = job.run(source, arguments.output)
     job.warnings += upscaler.warnings
     if comparison:
@@ -68,7 +76,7 @@ def super_resolve(arguments):
     if target != "-":
         print(target)
     if job.failed:
-        raise cli.CommandError(f"{job.failed} of {job.frames_in} pictures could not be enlarged.")
+        raise cli.CommandError(job.failure)
 
 
 def input_path(arguments):
@@ -101,7 +109,7 @@ def job_for(source, arguments, upscaler, weights, comparison):
     from common.stills import StillsJob
 
     film = is_film(source, arguments.output) or (source is None and upscaler.spec.frames > 1)
-    encoder = {flag: getattr(arguments, flag) for flag in ("codec", "crf", "preset", "rate")}
+    encoder = {flag: getattr(arguments, flag) for flag in ENCODER}
     if arguments.segment and not (film and arguments.resume):
         raise cli.UsageError("--segment is for films with --resume.")
     if film and arguments.resume:
@@ -114,6 +122,17 @@ def job_for(source, arguments, upscaler, weights, comparison):
     if given := [f"--{flag}" for flag, value in encoder.items() if value is not None]:
         raise cli.UsageError(f"{' and '.join(given)} are for video, which this is not.")
     return StillsJob(upscaler, arguments.overwrite, arguments.quiet, comparison, arguments.resume)
+
+
+def cluster_job(arguments, weights, network):
+    """The job that has it done by other processes."""
+    from common.cluster_job import ClusterJob
+
+    if arguments.compare:
+        raise cli.UsageError("--compare needs a film in one go, without --cluster; a cut piece of it will do.")
+    encoder = {flag: getattr(arguments, flag) for flag in ENCODER}
+    how = arguments.threads, arguments.overwrite, arguments.quiet
+    return ClusterJob(arguments.cluster, weights, network, *how, seconds=arguments.segment, **encoder)
 
 
 def main(argv=None):
