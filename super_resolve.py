@@ -9,6 +9,7 @@ from common import cli
 EXAMPLES = """examples:
   python super_resolve.py in.png                          three times larger, beside in.png
   python super_resolve.py holiday.mkv --scale 2           a video, with its sound and everything else
+  python super_resolve.py holiday.mkv --resume            ... and the same again goes on where it was stopped
   python super_resolve.py photos --model srcnn            every picture of a folder
   python super_resolve.py in.png --compare page.html      and a page to compare before and after
   python super_resolve.py                                 an embedded photograph, with the PSNR reached

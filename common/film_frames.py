@@ -14,7 +14,7 @@ from common.segments import InexactError, checksum, fingerprint
 from common.video_frames import VideoError
 from common.video_reader import VideoReader, has_index
 
-RUN_UPS = (0, 10, 60)  # seconds ahead of a segment from which reading begins, one after the other
+RUN_UPS = (0, 1, 10, 60)  # seconds ahead of a segment from which reading begins, one after the other
 NEAR = 100  # frames that are read over rather than sought
 
 

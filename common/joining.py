@@ -70,10 +70,8 @@ class JoiningWriter(VideoWriter):
             stream = container.streams.video[0]
             times = sorted(packet.pts for packet in container.demux(stream) if packet.size and packet.pts is not None)
             ours, theirs = self._stream.codec_context.extradata, stream.codec_context.extradata
-        if len(set(times)) != frames:
-            raise VideoError(f"{path} is damaged: it holds {len(set(times))} of {frames} frames")
-        if ours and theirs != ours:
-            raise VideoError(f"{path} was encoded in another way; begin anew")
+        if len(set(times)) != frames or (ours and theirs != ours):
+            raise VideoError(f"{path} is damaged; once it is removed, the same command makes it anew")
         return {time: rank for rank, time in enumerate(times)}
 
     @staticmethod

@@ -14,10 +14,11 @@ import json
 import os
 from dataclasses import asdict
 
+from common import __version__
 from common.cli import CommandError
 from common.files import put_in_place, temporary_beside
 from common.segment_work import SegmentFile
-from common.segments import Segment, SegmentError
+from common.segments import MOST_FRAMES, Segment, SegmentError
 
 VERSION = 1
 NETWORK = {"--model", "--scale", "--motion"}  # options that choose the weights, too
@@ -97,9 +98,11 @@ class Journal:
         match entry:
             case {"segment": dict(fields)} if not self.planned:
                 self._take_segment(fields, line)
-            case {"planned": True}:
+            case {"planned": True} if self.segments:
                 self.planned = True
-            case {"finished": int(number), "bytes": int(size), "delay": int(delay)} if number < len(self.segments):
+            case {"finished": int(number), "bytes": int(size), "delay": int(delay)} if (
+                0 <= number < len(self.segments) and 0 <= delay < MOST_FRAMES
+            ):
                 self.finished[number] = SegmentFile(size, delay)
             case {"joined": int(size)}:
                 self.joined = size
@@ -171,14 +174,14 @@ def identity_of(source, weights, **options):
     import av
 
     status = os.stat(source)
-    versions = {name: list(version) for name, version in av.library_versions.items()}
+    versions = {"program": __version__, **{name: list(version) for name, version in av.library_versions.items()}}
     return {
         "input size": status.st_size,
         "input time": status.st_mtime_ns,
         "input content": sampled(source),
         "weights": weights.fingerprint(),
         **{f"--{name}": value for name, value in options.items()},
-        "libraries": versions,
+        "versions": versions,
     }
 
 
@@ -199,8 +202,8 @@ def difference(key, before, now):
         return "on another film, or on this one before it changed"
     if key == "weights":
         return "with other weights"
-    if key == "libraries":
-        return "by another version of the video libraries"
+    if key == "versions":
+        return "by another version of this program or of its video libraries"
     if now is None:
         return f"with {key} {before}"
     if before is None:

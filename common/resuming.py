@@ -19,7 +19,7 @@ from common.workplace import Workplace, is_full
 
 PLANNED_AHEAD = 2  # segments
 # The least share of its size in memory that a frame has in a file, by which a disk is found too small from the start.
-LEAST_SHARE, LEAST_SHARE_LOSSLESS = 1 / 400, 1 / 10
+LEAST_SHARE, LEAST_SHARE_LOSSLESS = 1 / 400, 1 / 30
 
 
 class ResumableFilmJob(FilmJob):
@@ -49,10 +49,10 @@ class ResumableFilmJob(FilmJob):
 
     def _film(self, source, target, name):
         self.source, self.target = source, Path(target).resolve()
-        place = Workplace(self.target)
+        place, identity = Workplace(self.target), self._identity(source)
         if not place.path.exists():
             check_target(self.target, source, self.overwrite)
-        with place, self._journal(source, place) as journal:
+        with place, self._journal(place, identity) as journal:
             if self.target.exists() and self.target.stat().st_size == journal.joined:
                 self._count(journal)  # what was killed had nothing left to do but to clear up
             else:
@@ -61,13 +61,15 @@ class ResumableFilmJob(FilmJob):
                     self._work(source, place, journal)
             place.remove()
 
-    def _journal(self, source, place):
-        """The journal of the earlier run, or, if there is none or --overwrite goes over it, a new one."""
+    def _identity(self, source):
         upscaler = self.upscaler
         options = {"model": upscaler.name, "scale": upscaler.scale, "motion": getattr(upscaler.spec, "motion", None)}
         options |= {"framework": upscaler.framework, "precision": upscaler.function.precision}
         options |= {**self.encoder, "segment": float(self.seconds)}
-        identity = identity_of(source, self.weights, **options)
+        return identity_of(source, self.weights, **options)
+
+    def _journal(self, place, identity):
+        """The journal of the earlier run, or, if there is none or --overwrite goes over it, a new one."""
         try:
             return Journal(place / "journal.jsonl", identity)
         except OtherWorkError:

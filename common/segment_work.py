@@ -16,8 +16,9 @@ from common.video_frames import VideoError
 from common.video_writer import VideoWriter, container_by_suffix
 from common.windows import windows
 
-# Containers that give the packets of an encoder back as they were; the first that can hold it is taken.
-CONTAINERS = ("nut", "mov")
+# Of containers that give the packets of an encoder back as they were; the first that can hold it is taken.
+SUFFIXES = (".nut", ".mov")
+WITH_ALPHA_BESIDE = ".mkv"  # holds the transparency of VP8 and VP9, which goes beside their packets
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class SegmentWorker(Clocks):
         self.info = self._film.info
         self._container = container_by_suffix(target)
         self.codec = choose_codec(encoder.get("codec"), self._container, self.info.layout)
-        self.suffix = segment_suffix(self.codec)
+        self.suffix = segment_suffix(self.codec, self.info.layout.alpha)
 
     def __enter__(self):
         return self
@@ -125,12 +126,17 @@ class SegmentWriter(VideoWriter):
         self.delay = max(place - ranks[pts] for place, pts in enumerate(self._pts))
 
 
-def segment_suffix(codec):
-    """The suffix of files that hold the packets of the encoder `codec`; raises VideoError if there is none."""
+def segment_suffix(codec, alpha):
+    """The suffix of files that hold the packets of the encoder `codec`, for frames with `alpha` or without.
+
+    Raises VideoError if there is none.
+    """
     import av
 
     encoder = find_encoder(codec)
-    for name in CONTAINERS:
-        if encoder.canonical_name in av.open(f"segment.{name}", "w").supported_codecs:
-            return f".{name}"
+    if alpha and encoder.canonical_name in ("vp8", "vp9"):
+        return WITH_ALPHA_BESIDE
+    for suffix in SUFFIXES:
+        if encoder.canonical_name in av.open(f"segment{suffix}", "w").supported_codecs:
+            return suffix
     raise VideoError(f"{encoder.name} cannot be worked in segments; choose another codec")

@@ -127,8 +127,9 @@ def _times(runs):
     """What `_runs` was made of; raises ValueError or TypeError for anything else."""
     if not all(type(number) is int for run in runs for number in run):
         raise ValueError("times are whole numbers")
-    if sum(count for *_, count in runs) > MOST_FRAMES:
-        raise ValueError(f"it has more than {MOST_FRAMES} frames")
+    counts = [count for *_, count in runs]
+    if min(counts) < 1 or sum(counts) > MOST_FRAMES:
+        raise ValueError(f"it has no frames, or more than {MOST_FRAMES}")
     return tuple((first + step * i, duration) for first, duration, step, count in runs for i in range(count))
 
 
@@ -171,7 +172,7 @@ class Planner:
 
     def __init__(self, film, radius, seconds=SECONDS, last=None):
         self._film, self._radius, self._last = film, radius, last
-        self._longest = exact_seconds(seconds) / film.time_base
+        self._longest = int(exact_seconds(seconds) / film.time_base)
         self._detector = CutDetector()
         self._seen = deque()  # from the neighbours before the next segment on
         self._start = 0  # where its own frames begin among these
@@ -220,8 +221,8 @@ class Planner:
         """Where a segment that begins with the first of `own` ends: at a cut, else a group of pictures, else anyway."""
         group = None
         for place, seen in enumerate(own[FEWEST_FRAMES:], FEWEST_FRAMES):
-            ticks = seen.moment.pts - own[0].moment.pts
-            if place >= MOST_FRAMES or ticks >= self._longest:
+            ticks = abs(seen.moment.pts - own[0].moment.pts)  # less than nothing where recordings were put together
+            if place >= MOST_FRAMES or ticks + seen.moment.duration > self._longest:
                 return group or place
             if place * LEAST >= MOST_FRAMES or ticks * LEAST >= self._longest:
                 if seen.is_cut:

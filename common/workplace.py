@@ -11,7 +11,7 @@ from common.cli import CommandError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 UNFINISHED = (".*.part*", "film.*")
-OURS = (*UNFINISHED, "[0-9]*.nut", "[0-9]*.mov", "journal.jsonl", "lock")  # what may be removed of it
+OURS = (*UNFINISHED, "[0-9]*.nut", "[0-9]*.mov", "[0-9]*.mkv", "journal.jsonl", "lock")  # what may be removed of it
 
 
 class Workplace:

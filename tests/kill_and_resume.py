@@ -70,9 +70,9 @@ def kill_and_resume(folder, kills, chance):
     print(f"{kills} kills; every frame, time and packet of sound is that of one go")
 
 
-def small_vespcn():
+def small_vespcn(frames=3):
     """Weights that are random but not dull, and look at the neighbours."""
-    spec = network("vespcn", scale=2, depth=3, width=4, motion="none")
+    spec = network("vespcn", scale=2, frames=frames, depth=3, width=4, motion="none")
     tensors = initial_tensors(spec, 0)
     last = spec.convolutions[-1].name
     tensors[f"{last}.weight"] *= 10
