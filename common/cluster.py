@@ -30,7 +30,8 @@ TRIES = 3  # workers that a task may cost before it is to blame, and a node befo
 # are so small that the next one lies ready.
 BESIDE = {"plan": 1, "join": 1}
 AT_ONCE = {"plan": 16, "join": 1, "work": 1, "picture": 2}
-QUIET = {
+ENVIRONMENT = {  # of Ray, read when it is imported and when a cluster is started
+    "RAY_worker_niceness": "0",  # workers are no background here
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # also what is said of lost workers, which is dealt with here
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -112,14 +113,13 @@ class Crew:
     def __enter__(self):
         self._ray = connect(self._address, self._threads)
         try:
-            with terminable():  # for Ray took the signal for itself
-                self._shared = self._ray.put(self._weights)
-                self._kind = self._ray.remote(concurrency_groups=BESIDE)(Worker)
-                begin = time.monotonic()
-                while self.equipment is None:
-                    self._turn()
-                    if time.monotonic() - begin > PATIENCE:
-                        raise CommandError(f"No worker was ready within {PATIENCE:.0f} seconds; is the cluster busy?")
+            self._shared = self._ray.put(self._weights)
+            self._kind = self._ray.remote(concurrency_groups=BESIDE)(Worker)
+            begin = time.monotonic()
+            while self.equipment is None:
+                self._turn()
+                if time.monotonic() - begin > PATIENCE:
+                    raise CommandError(f"No worker was ready within {PATIENCE:.0f} seconds; is the cluster busy?")
         except BaseException:
             self.__exit__()
             raise
@@ -131,9 +131,8 @@ class Crew:
 
     def serve(self, finished):
         """Have tasks done until `finished()` says that there will be no more."""
-        with terminable():
-            while not finished():
-                self._turn()
+        while not finished():
+            self._turn()
 
     def dismiss(self):
         """End all workers and whatever waits for them."""
@@ -311,7 +310,7 @@ class Crew:
 
 def connect(address, threads=None):
     """The module `ray`, connected with the cluster at `address` and silent. Raises CommandError."""
-    os.environ.update(QUIET)
+    os.environ.update(ENVIRONMENT)
     try:
         import ray
         from ray.job_config import JobConfig
@@ -325,7 +324,7 @@ def connect(address, threads=None):
     elif address != "auto":
         check_reachable(address)
     try:
-        with terminable():
+        with terminable():  # for Ray takes the signal for itself
             ray.init(address=address, **options)
     except (OSError, RuntimeError, ValueError) as error:
         if address == "auto":

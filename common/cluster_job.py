@@ -162,7 +162,7 @@ class ClusterJob(Job):
                     raise
         self.warnings += crew.warnings
         if crew.lost:
-            self.warnings.append(f"{crew.lost} workers were lost; others did what they were at.")
+            self.warnings.append(f"Workers lost: {crew.lost}; what they were at was done by others.")
         for (job, source, _), future in zip(todo, running, strict=True):
             if error := future.exception():
                 if len(todo) == 1:
@@ -306,8 +306,8 @@ class ClusterStillsJob(StillsJob):
             try:
                 while True:
                     for picture, result in islice(todo, max(0, 2 * AHEAD * self._crew.size + 1 - len(doing))):
-                        arguments = picture, result, place.path, self.overwrite
-                        doing[self._crew.submit(self._order, "picture", *arguments)] = picture
+                        check_still(picture, result, self.overwrite)
+                        doing[self._crew.submit(self._order, "picture", picture, result, place.path)] = picture
                     if not doing:
                         break
                     for future in wait(doing, return_when=FIRST_COMPLETED).done:

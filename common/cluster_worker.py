@@ -99,7 +99,7 @@ class Worker:
             pixels = segment.frames * worker.info.width * worker.info.height
             return Done(file, stages, time.perf_counter() - begin, pixels)
 
-    def picture(self, source, target, place, overwrite):
+    def picture(self, source, target, place):
         """Enlarge a picture, which grows in the folder `place`; returns a `Done` with warnings."""
         with _sendable():
             begin, clocks = time.perf_counter(), Clocks()
@@ -108,7 +108,7 @@ class Worker:
             with clocks.stage("network"):
                 larger = self._upscaler.picture(picture)
             with clocks.stage("encode"):
-                warnings = _written(place, target, larger, overwrite)
+                warnings = _written(place, target, larger)
             warnings = [*(f"{source}: {warning}" for warning in picture.warnings), *warnings]
             pixels = picture.pixels.shape[0] * picture.pixels.shape[1]
             return Done(warnings, clocks.stages, time.perf_counter() - begin, pixels)
@@ -148,13 +148,11 @@ def _segments(source, radius, seconds, last):
         yield from Planner(film, radius, seconds, last)
 
 
-def _written(place, target, picture, overwrite):
+def _written(place, target, picture):
     """Warnings of writing a picture in the folder `place` and then giving it its name."""
     temporary = temporary_beside(Path(place) / Path(target).name)
     try:
         warnings = write_picture(temporary, picture)
-        if Path(target).exists() and not overwrite:
-            raise PictureError(f"{target} exists already; --overwrite replaces it")
         put_in_place(temporary, target)
     except PictureError as error:
         raise PictureError(str(error).replace(str(temporary), str(target))) from error
