@@ -11,6 +11,7 @@ EXAMPLES = """examples:
   python super_resolve.py holiday.mkv --scale 2           a video, with its sound and everything else
   python super_resolve.py holiday.mkv --resume            ... and the same again goes on where it was stopped
   python super_resolve.py photos --model srcnn            every picture of a folder
+  python super_resolve.py films --cluster auto            every film of a folder, on all machines of a Ray cluster
   python super_resolve.py in.png --compare page.html      and a page to compare before and after
   python super_resolve.py                                 an embedded photograph, with the PSNR reached
 """

@@ -25,7 +25,7 @@ SHARE = 4  # CPUs of a worker
 STORE = 100 << 20  # bytes for objects on a node of our own; only weights and paths lie there
 LOOK = 2.0  # seconds between two looks at the nodes
 PATIENCE = 300.0  # seconds in which one worker at least must be ready
-TRIES = 3  # workers that a task may cost before it is to blame, and a node before it is
+TRIES = 3  # workers that a task may cost before it is to blame; and a node, with nothing done, before it is
 # What a worker does beside its main work, in a thread each, and how many tasks of a kind it is given at once: pictures
 # are so small that the next one lies ready.
 BESIDE = {"plan": 1, "join": 1}
@@ -111,7 +111,7 @@ class Crew:
     # Having it done, in the main thread
 
     def __enter__(self):
-        self._ray = connect(self._address, self._threads)
+        self._ray = connect(self._address)
         try:
             self._shared = self._ray.put(self._weights)
             self._kind = self._ray.remote(concurrency_groups=BESIDE)(Worker)
@@ -172,16 +172,14 @@ class Crew:
         here = Counter(hand.node for hand in self._hands)
         for node in nodes:
             name = node["NodeID"]
-            if name in self._unfit or self._losses[name] >= TRIES:
-                continue
-            shares = self._shares(node["Resources"])
-            for cpus, gpus in shares[here[name] :]:
-                self._take_on(name, cpus, gpus)
+            if name not in self._unfit:
+                for cpus, gpus in self._shares(node["Resources"])[here[name] :]:
+                    self._take_on(name, cpus, gpus)
         if not self._hands:
             if self._unfit:
                 raise CommandError(f"No machine of the cluster can do the work: {next(iter(self._unfit.values()))}")
-            if any(self._losses.values()):
-                raise CommandError("Every worker of the cluster was lost again and again; is there memory enough?")
+            if self.lost:
+                raise CommandError("All workers of the cluster are lost; the same command goes on with others.")
             if self._device == "cuda":
                 raise CommandError("No machine of the cluster has a GPU.")
 
@@ -256,6 +254,7 @@ class Crew:
             if task.method == "begin":
                 self._begun(hand, result)
             else:
+                self._losses.pop(hand.node, None)
                 task.future.set_result(result)
 
     def _begun(self, hand, equipment):
@@ -276,10 +275,10 @@ class Crew:
             task.future.set_exception(error)
 
     def _leave_out(self, hand, why):
-        """Do without the node of a worker that could not begin."""
-        if hand.node not in self._unfit:
-            addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in self._ray.nodes()}
-            self._unfit[hand.node] = f"{addresses.get(hand.node, hand.node)} is left out: {why}"
+        """Do without the node of a worker."""
+        addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in self._ray.nodes() if node["Alive"]}
+        if hand.node in addresses and hand.node not in self._unfit:
+            self._unfit[hand.node] = f"{addresses[hand.node]} is left out: {why}"
             self.warnings.append(self._unfit[hand.node])
         self._part_with(hand)
 
@@ -289,7 +288,10 @@ class Crew:
             return
         self._losses[hand.node] += 1
         self.lost += hand.ready
-        self._part_with(hand)
+        if self._losses[hand.node] < TRIES:
+            self._part_with(hand)
+        else:
+            self._leave_out(hand, "worker after worker was lost; is this program there, and memory enough?")
         for task in hand.tasks.values():
             if task.method == "begin":
                 continue
@@ -308,7 +310,7 @@ class Crew:
         self._see_what_it_can(hand)
 
 
-def connect(address, threads=None):
+def connect(address):
     """The module `ray`, connected with the cluster at `address` and silent. Raises CommandError."""
     os.environ.update(ENVIRONMENT)
     try:

@@ -57,7 +57,6 @@ class ClusterJob(Job):
             raise UsageError("--cluster is for films and pictures in files, and for folders of them.")
         self.source, source = source, Path(source).absolute()
         todo = self._folder(source, target) if source.is_dir() else [self._file(source, target)]
-        self._check_options()
         if todo:
             self._crew.paths = [source, next(path for path in self.target.parents if path.exists())]
             self._run_all(todo)
@@ -87,6 +86,7 @@ class ClusterJob(Job):
             if not Workplace(self.target).path.exists():
                 check_film(self.target, source, self.overwrite)
         else:
+            self._refuse_film_options()
             job = self._stills_job(1)
             self.target = Path(target or job._beside(source)).absolute()
             check_still(source, self.target, self.overwrite)
@@ -96,12 +96,16 @@ class ClusterJob(Job):
         films, pictures = find_films(source), find_pictures(source)
         if not films and not pictures:
             raise CommandError(f"{source} holds neither films nor pictures.")
+        if not films:
+            self._refuse_film_options()
         if target is not None and is_film(None, target):
             raise UsageError("--cluster makes no film of a folder of pictures.")
         self.target = Path(target or StillsJob(self.upscaler)._beside(source)).absolute()
         if self.target.exists() and self.target.samefile(source):
             raise CommandError(f"{target} is the folder of the input itself; the result needs another one.")
         todo = [(self._film_job(), film, result) for film, result in self._films(films)]
+        for job, film, result in todo:
+            job._check_options(film, result)
         return [*todo, *([(self._stills_job(len(pictures)), source, self.target)] if pictures else [])]
 
     def _films(self, films):
@@ -129,13 +133,11 @@ class ClusterJob(Job):
     def _options(self):
         return {"seconds": self._seconds, **self._encoder}
 
-    def _check_options(self):
-        """Raise UsageError for options of films where there are none."""
-        if not any(isinstance(job, ClusterFilmJob) for job in self._jobs):
-            names = {"seconds": "segment"}
-            given = [f"--{names.get(name, name)}" for name, value in self._options.items() if value is not None]
-            if given:
-                raise UsageError(f"{' and '.join(given)} are for films, and there are none.")
+    def _refuse_film_options(self):
+        """Raise UsageError if there are options of films."""
+        flags = {"seconds": "--segment", **{name: f"--{name}" for name in self._encoder}}
+        if given := [flags[name] for name, value in self._options.items() if value is not None]:
+            raise UsageError(f"{' and '.join(given)} are for films, and there are none.")
 
     # Having it done
 

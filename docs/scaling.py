@@ -87,8 +87,8 @@ In this order, for the fast networks; the slow ones never get there.
 1. **Looking at the films.** Before the work begins one process opens each film to know how much there is to do. At 10
    ms each, {films:,} films take {look:.1f} hours. *Then:* a job for every few thousand films, each with a folder and
    a scheduler of its own. Films know nothing of each other, so nothing is lost by it.
-2. **The scheduler's CPU**, where the table asks for more segments a second than it can deal with. *Then:* the same, each
-   with a part of the machines.
+2. **The scheduler's CPU**, where the table asks for more segments a second than it can deal with. *Then:* the same,
+   each with a part of the machines.
 3. **The storage.** *Then:* several file servers, a job for each; segments on disks of a whole rack instead of the one
    where the results go (they lie beside the result today, so this is work to be done); films of one job on one
    server.

@@ -16,7 +16,8 @@ from clips import make_clip
 from kill_and_resume import read
 
 import super_resolve
-from common.cluster import ENVIRONMENT, Crew
+from common.cli import CommandError
+from common.cluster import ENVIRONMENT, TRIES, Crew, Hand, Task
 from common.cluster_job import ClusterFilmJob, film_names, said
 from common.images import Picture, read_picture, write_picture
 from common.networks import network
@@ -112,7 +113,12 @@ def test_a_node_that_dies_in_the_middle_costs_no_frame(run, cluster, material, t
     def kill_a_node(job):
         while job._crew.size < 2:
             time.sleep(0.05)
-        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        ray, node = job._crew._ray, next(iter(cluster.worker_nodes))
+        lost = next(hand for hand in job._crew._hands if hand.node == node.node_id)
+        cluster.remove_node(node, allow_graceful=False)
+        with pytest.raises(ray.exceptions.RayError):
+            while True:  # a worker survives its node for a moment
+                ray.get(lost.actor.__ray_ready__.remote())
 
     after(2, kill_a_node)
     target, report = tmp_path / "film.mkv", tmp_path / "report.json"
@@ -230,6 +236,31 @@ def test_a_result_that_is_there_is_not_replaced(run, material, tmp_path):
 )
 def test_a_node_gets_a_worker_for_each_gpu_or_share_of_its_cpus(device, threads, resources, workers):
     assert Crew("auto", None, "torch", device, "auto", "auto", threads)._shares(resources) == workers
+
+
+class NoRay:
+    """Stands for Ray where nothing is to be called."""
+
+    def kill(self, actor):
+        pass
+
+    def nodes(self):
+        return []
+
+
+def test_the_task_of_a_lost_worker_is_done_again_until_it_is_to_blame_itself():
+    crew, task = Crew("auto", None, "torch", "auto", "auto", "auto"), Task((0, 0), "work", ("film.mkv",))
+    crew._ray = NoRay()
+    for losses in range(1, TRIES + 1):
+        hand = Hand(None, f"node {losses}")
+        hand.ready, hand.tasks = True, {"reference": task}
+        crew._hands.append(hand)
+        crew._lose(hand)
+        assert crew._hands == [] and crew.lost == losses
+        assert task.future.done() == (losses == TRIES)
+        assert crew._waiting.pop("work", []) == [task] * (losses < TRIES)
+    with pytest.raises(CommandError, match="3 workers were lost on film.mkv"):
+        task.future.result()
 
 
 def test_names_of_films(tmp_path):
