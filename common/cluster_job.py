@@ -59,7 +59,11 @@ class ClusterJob(Job):
         todo = self._folder(source, target) if source.is_dir() else [self._file(source, target)]
         if todo:
             self._crew.paths = [source, next(path for path in self.target.parents if path.exists())]
-            self._run_all(todo)
+            try:
+                self._run_all(todo)
+            except KeyboardInterrupt:
+                self._say_how_to_go_on()
+                raise
         for job in self._jobs:
             self._count(job)
         return self.target
@@ -156,11 +160,9 @@ class ClusterJob(Job):
                     running[-1].add_done_callback(lambda future: (ended.append(future), crew.nudge()))
                 try:
                     crew.serve(lambda: len(ended) == len(todo))
-                except BaseException as error:
+                except BaseException:
                     crew.dismiss()
                     threads.shutdown(cancel_futures=True)
-                    if isinstance(error, KeyboardInterrupt):
-                        print(f"Stopped: {self._kept()}; the same command goes on from there.", file=sys.stderr)
                     raise
         self.warnings += crew.warnings
         if crew.lost:
@@ -173,10 +175,11 @@ class ClusterJob(Job):
                 self.failed += 1
                 self.warnings.append(f"{source}: {sentence(error)}")
 
-    def _kept(self):
+    def _say_how_to_go_on(self):
         frames = sum(job.frames_done for job in self._jobs if isinstance(job, ClusterFilmJob))
         pictures = sum(job.frames_out for job in self._jobs if isinstance(job, ClusterStillsJob))
-        return f"{frames} frames and {pictures} pictures are finished and kept"
+        if kept := counted((frames, "frame"), (pictures, "picture")):
+            print(f"Stopped: {kept} finished and kept; the same command goes on from there.", file=sys.stderr)
 
     def _count(self, job):
         self.frames_in += job.frames_in
@@ -422,5 +425,9 @@ def film_names(films, folder):
 
 def said(films, pictures):
     """Such as "2 films and 1 picture"."""
-    words = [f"{count} {name}{'s' * (count != 1)}" for count, name in ((films, "film"), (pictures, "picture"))]
-    return " and ".join(word for word, count in zip(words, (films, pictures), strict=True) if count)
+    return counted((films, "film"), (pictures, "picture"))
+
+
+def counted(*things):
+    """(count, name) pairs in words, without those of which there are none."""
+    return " and ".join(f"{count} {name}{'s' * (count != 1)}" for count, name in things if count)
