@@ -7,6 +7,7 @@ how long it is. Beside the speed this says where the workers' time went. The mac
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -37,16 +38,18 @@ def main():
 
 
 def compare(model, film, short, frames, counts):
-    """Print a line for the run without Ray, and two for each number of workers."""
-    alone, _ = seconds_of(model, film, short, ["--resume"])
+    """Print a line for the run without Ray, and three for each number of workers."""
+    alone, _, _ = difference(model, film, short, ["--resume"])
     print(f"{model}: {frames} frames without Ray in {alone:.1f} s, {frames / alone:.2f} frames/s")
     for count in counts:
         with cluster(count) as address:
-            taken, report = seconds_of(model, film, short, ["--cluster", address])
-        busy, gain = report["cluster"]["busy_seconds"], alone / taken
+            taken, processor, report = difference(model, film, short, ["--cluster", address])
+        about, gain = report["cluster"], alone / taken
+        busy = about["busy_seconds"]
         stages = ", ".join(f"{name} {spent / busy:.0%}" for name, spent in report["stage_seconds"].items())
         print(f"{model}: {count} workers {taken:.1f} s, {gain:.2f} times as fast, overhead {count / gain - 1:+.1%};")
-        print(f"    at work {busy / taken / count:.0%} of the time, of which {stages} (these overlap)")
+        print(f"    at work {busy / taken / count:.0%} of the time, of which {stages} (these overlap);")
+        print(f"    the scheduler computes {1000 * processor / (about['tasks'] - 2):.1f} ms for a segment")
 
 
 @contextmanager
@@ -63,15 +66,16 @@ def cluster(count):
         nodes.shutdown()
 
 
-def seconds_of(model, film, short, how):
-    """(seconds for the film without those for start-up, report)."""
-    whole, begin = (run(model, path, how) for path in (film, short))
-    return whole["seconds"] - begin["seconds"], whole
+def difference(model, film, short, how):
+    """(seconds, CPU seconds of the program itself, report) for a film, the seconds without those for the short one."""
+    (whole, computed), (begin, before) = (run(model, path, how) for path in (film, short))
+    return whole["seconds"] - begin["seconds"], computed - before, whole
 
 
 def run(model, film, how):
-    """The report of enlarging a film twice on one thread a worker."""
+    """(report, CPU seconds) of enlarging a film twice on one thread a worker."""
     target, report = film.with_name(f"out_{film.name}"), film.with_suffix(".json")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
         [
             *(sys.executable, str(ROOT / "super_resolve.py"), str(film), "--model", model, "--scale", "2", "--quiet"),
@@ -80,7 +84,9 @@ def run(model, film, how):
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    return json.loads(report.read_text(encoding="utf-8"))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    computed = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return json.loads(report.read_text(encoding="utf-8")), computed
 
 
 if __name__ == "__main__":

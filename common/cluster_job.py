@@ -71,14 +71,15 @@ class ClusterJob(Job):
     @property
     def failure(self):
         films = sum(isinstance(job, ClusterFilmJob) for job in self._failures)
-        pictures = sum(job.failed for job in self._jobs if isinstance(job, ClusterStillsJob))
+        stills = [job for job in self._jobs if isinstance(job, ClusterStillsJob)]
+        pictures = sum(job.expected - job.frames_out if job in self._failures else job.failed for job in stills)
         return f"{said(films, pictures)} could not be enlarged."
 
     def report(self):
         """What was done, for --report; the seconds of the stages are those of all workers together."""
-        crew, busy = self._crew, sum(job.busy for job in self._jobs)
+        crew, busy, tasks = self._crew, sum(job.busy for job in self._jobs), sum(job.tasks for job in self._jobs)
         about = {"machines": len(crew.nodes), "workers": crew.most, "workers_lost": crew.lost}
-        return {**super().report(), "cluster": {**about, "busy_seconds": round(busy, 3)}}
+        return {**super().report(), "cluster": {**about, "tasks": tasks, "busy_seconds": round(busy, 3)}}
 
     # What there is to do: (job, source, target) each
 
@@ -194,14 +195,14 @@ class ClusterJob(Job):
 class ClusterFilmJob(ResumableFilmJob):
     """Enlarges one film by a crew. order: by which tasks are taken up. Other arguments: as for ResumableFilmJob.
 
-    progress: a `Progress`, which must be given before the work. busy: seconds that workers spent. frames_done: those in
-    finished segments.
+    progress: a `Progress`, which must be given before the work. busy: seconds that workers spent on `tasks`,
+    which are segments and the joining. frames_done: those in finished segments.
     """
 
     def __init__(self, crew, order, upscaler, weights, overwrite, **options):
         super().__init__(upscaler, weights, overwrite, quiet=True, **options)
         self._crew, self._order, self.progress, self.busy = crew, order, None, 0.0
-        self.frames_done = 0
+        self.tasks = self.frames_done = 0
 
     def look_at(self, source):
         """Tell the progress what is to be expected; what cannot be opened will say so when it is its turn."""
@@ -285,7 +286,7 @@ class ClusterStillsJob(StillsJob):
     def __init__(self, crew, order, expected, upscaler, overwrite):
         super().__init__(upscaler, overwrite, quiet=True, resume=True)
         self._crew, self._order, self.expected = crew, order, expected
-        self.progress, self.busy = None, 0.0
+        self.progress, self.busy, self.tasks = None, 0.0, 0
 
     def look_at(self, source):
         """Nothing is known of the pictures before they are read: all are expected to be as large as those so far."""
@@ -300,6 +301,7 @@ class ClusterStillsJob(StillsJob):
         return target
 
     def _files(self, todo):
+        self.expected = len(todo)
         if todo:
             target = todo[0][1].parent
             self._enlarge(todo, Workplace(target), self.source)
@@ -400,7 +402,7 @@ class Progress:
 
 def take_time(job, done):
     """Count the seconds of a `common.cluster_worker.Done` as those of `job`."""
-    job.busy += done.seconds
+    job.busy, job.tasks = job.busy + done.seconds, job.tasks + 1
     for name, spent in done.stages.items():
         job.stages[name] += spent
 
