@@ -106,7 +106,7 @@ class Crew:
 
     def nudge(self):
         """Have `serve` look again whether it is finished."""
-        self._events.put((int,))
+        self._events.put((lambda: None,))
 
     # Having it done, in the main thread
 

@@ -63,7 +63,7 @@ class Worker:
 
         threads: of the CPU, or None for as many as pay. paths: what must be there, on a disk that all machines see.
         """
-        with _sendable():
+        with sendable():
             for path in paths:
                 if not Path(path).exists():
                     raise CommandError(f"{path} is not to be seen there")
@@ -76,7 +76,7 @@ class Worker:
 
     def plan(self, source, seconds, last):
         """The `Segment` of the film `source` that follows `last`, or None behind the last one."""
-        with _sendable():
+        with sendable():
             place = last.number if last else -1
             known, plan = self._plans.pop(str(source), (None, None))
             if known != place:
@@ -91,7 +91,7 @@ class Worker:
 
     def work(self, source, target, encoder, segment, path):
         """Enlarge a `Segment` of the film `source` into the file `path`; returns a `Done` with a SegmentFile."""
-        with _sendable():
+        with sendable():
             begin, worker = time.perf_counter(), self._worker(source, target, encoder)
             before = dict(worker.stages)
             file = worker.work(segment, path)
@@ -101,7 +101,7 @@ class Worker:
 
     def picture(self, source, target, place):
         """Enlarge a picture, which grows in the folder `place`; returns a `Done` with warnings."""
-        with _sendable():
+        with sendable():
             begin, clocks = time.perf_counter(), Clocks()
             with clocks.stage("decode"):
                 picture = read_picture(source)
@@ -115,7 +115,7 @@ class Worker:
 
     def join(self, source, target, segments, files, journal, delay, options):
         """Put the `files` of all segments together as the film `target`; returns a `Done` with warnings."""
-        with _sendable():
+        with sendable():
             begin, clocks = time.perf_counter(), Clocks()
             temporary = temporary_beside(Path(journal).with_name(f"film{Path(target).suffix}"))
             target, joined = Path(target), partial(note_joined, journal)
@@ -162,7 +162,7 @@ def _written(place, target, picture):
 
 
 @contextmanager
-def _sendable():
+def sendable():
     """Inside, an error becomes one that another process can be told of."""
     try:
         yield

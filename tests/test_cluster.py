@@ -1,9 +1,11 @@
 """Films and pictures on a real Ray cluster of two nodes on this machine, which loses what it can lose."""
 
 import _thread
+import errno
 import importlib
 import json
 import os
+import pickle
 import shutil
 import sys
 import time
@@ -19,9 +21,12 @@ import super_resolve
 from common.cli import CommandError
 from common.cluster import ENVIRONMENT, TRIES, Crew, Hand, Task
 from common.cluster_job import ClusterFilmJob, film_names, said
-from common.images import Picture, read_picture, write_picture
+from common.cluster_worker import sendable
+from common.images import Picture, PictureError, read_picture, write_picture
 from common.networks import network
+from common.video_frames import VideoError
 from common.weights import Weights, initial_tensors, save_weights
+from common.workplace import is_full
 
 os.environ.update(ENVIRONMENT)  # before Ray reads it
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -261,6 +266,23 @@ def test_the_task_of_a_lost_worker_is_done_again_until_it_is_to_blame_itself():
         assert crew._waiting.pop("work", []) == [task] * (losses < TRIES)
     with pytest.raises(CommandError, match="3 workers were lost on film.mkv"):
         task.future.result()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (VideoError("film.mkv is damaged"), CommandError("film.mkv is damaged.")),
+        (PictureError("in.png is no picture"), PictureError("in.png is no picture")),
+        (OSError(errno.ENOSPC, "full", "here"), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
+        (FileNotFoundError(errno.ENOENT, "missing", "in.mkv"), CommandError("in.mkv: missing.")),
+    ],
+)
+def test_errors_of_workers_can_travel(error, told):
+    with pytest.raises(type(told)) as caught, sendable():
+        raise error
+    arrived = pickle.loads(pickle.dumps(caught.value))
+    assert (type(arrived), str(arrived)) == (type(told), str(told))
+    assert is_full(arrived) == is_full(error)
 
 
 def test_names_of_films(tmp_path):
