@@ -44,7 +44,7 @@ def parser():
         "--segment",
         type=cli.positive(float),
         metavar="SECONDS",
-        help="of film that --resume finishes at a time, at the most (default: 10)",
+        help="of film that --resume or --cluster finishes at a time (default: 10)",
     )
     video.add_argument("--rate", type=cli.positive(float), help="of numbered pictures (default: 25)")
     return parse

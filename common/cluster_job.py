@@ -76,10 +76,14 @@ class ClusterJob(Job):
         return f"{said(films, pictures)} could not be enlarged."
 
     def report(self):
-        """What was done, for --report; the seconds of the stages are those of all workers together."""
+        """What was done, for --report; the speed is that of this run, the stages' seconds those of all workers."""
+        report = super().report()
+        kept = sum(job.frames_kept for job in self._jobs if isinstance(job, ClusterFilmJob))
+        speed = (self.frames_out - kept) / max(report["seconds"], 1e-9)
         crew, busy, tasks = self._crew, sum(job.busy for job in self._jobs), sum(job.tasks for job in self._jobs)
         about = {"machines": len(crew.nodes), "workers": crew.most, "workers_lost": crew.lost}
-        return {**super().report(), "cluster": {**about, "tasks": tasks, "busy_seconds": round(busy, 3)}}
+        about |= {"tasks": tasks, "busy_seconds": round(busy, 3)}
+        return {**report, "fps": round(speed, 3), "frames_kept": kept, "cluster": about}
 
     # What there is to do: (job, source, target) each
 
