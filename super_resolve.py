@@ -11,10 +11,12 @@ EXAMPLES = """examples:
   python super_resolve.py holiday.mkv --scale 2           a video, with its sound and everything else
   python super_resolve.py holiday.mkv --resume            ... and the same again goes on where it was stopped
   python super_resolve.py photos --model srcnn            every picture of a folder
+  python super_resolve.py films --cluster auto            every film of a folder, on all machines of a Ray cluster
   python super_resolve.py in.png --compare page.html      and a page to compare before and after
   python super_resolve.py                                 an embedded photograph, with the PSNR reached
   python super_resolve.py --serve                         a page in the browser that does the same
 """
+ENCODER = ("codec", "crf", "preset", "rate")  # flags of films
 
 
 def parser():
@@ -31,6 +33,8 @@ def parser():
     add("--tile", type=cli.tile_size, default="auto", metavar="auto|0|N", help="side of the tiles, 0: none")
     add("--overwrite", action="store_true", help="replace an existing result")
     add("--resume", action="store_true", help="keep what is finished, and go on where the same command was stopped")
+    machines = "work on all machines of a Ray cluster, on folders of films as well; implies --resume"
+    add("--cluster", type=cli.any_path, metavar="local|auto|ADDRESS", help=machines)
     add("--quiet", action="store_true", help="no progress, only the path of the result")
 
     video = parse.add_argument_group("video")
@@ -41,7 +45,7 @@ def parser():
         "--segment",
         type=cli.positive(float),
         metavar="SECONDS",
-        help="of film that --resume finishes at a time, at the most (default: 10)",
+        help="of film that --resume or --cluster finishes at a time (default: 10)",
     )
     video.add_argument("--rate", type=cli.positive(float), help="of numbered pictures (default: 25)")
     cli.add_page_flags(parse)
@@ -55,11 +59,14 @@ def super_resolve(arguments):
     cli.check_report(arguments.report)
     source = input_path(arguments)
     comparison = comparison_for(source, arguments)
-    cli.use_threads(arguments)
     weights = with_motion(weights_for(arguments.model, arguments.scale, arguments.weights), arguments.motion)
-    upscaler = Upscaler(weights, arguments.framework, arguments.device, arguments.precision, arguments.tile)
-    job = enlarge(source, arguments, upscaler, comparison)
-    target = job.target
+    network = {flag: getattr(arguments, flag) for flag in ("framework", "device", "precision", "tile")}
+    if arguments.cluster:
+        job = finished(cluster_job(arguments, weights, network), source, arguments)
+    else:
+        cli.use_threads(arguments)
+        job = enlarge(source, arguments, Upscaler(weights, **network), comparison)
+    target, upscaler = job.target, job.upscaler
     if not arguments.quiet and upscaler.working_set:
         print(upscaler.summary(), file=sys.stderr if target == "-" else sys.stdout)
     for warning in job.warnings:
@@ -68,14 +75,17 @@ def super_resolve(arguments):
     if target != "-":
         print(target)
     if job.failed:
-        raise cli.CommandError(f"{job.failed} of {job.frames_in} pictures could not be enlarged.")
+        raise cli.CommandError(job.failure)
 
 
 def enlarge(source, arguments, upscaler, comparison):
     """Do the job that suits the input, and write the page that compares, if there is one; returns the finished job."""
-    job = job_for(source, arguments, upscaler, comparison)
+    return finished(job_for(source, arguments, upscaler, comparison), source, arguments, comparison)
+
+
+def finished(job, source, arguments, comparison=None):
     job.run(source, arguments.output)
-    job.warnings += upscaler.warnings
+    job.warnings += job.upscaler.warnings
     if comparison:
         job.warnings += comparison.write()
     return job
@@ -111,7 +121,7 @@ def job_for(source, arguments, upscaler, comparison):
     from common.stills import StillsJob
 
     film = is_film(source, arguments.output) or (source is None and upscaler.spec.frames > 1)
-    encoder = {flag: getattr(arguments, flag) for flag in ("codec", "crf", "preset", "rate")}
+    encoder = {flag: getattr(arguments, flag) for flag in ENCODER}
     if arguments.segment and not (film and arguments.resume):
         raise cli.UsageError("--segment is for films with --resume.")
     if film and arguments.resume:
@@ -124,6 +134,17 @@ def job_for(source, arguments, upscaler, comparison):
     if given := [f"--{flag}" for flag, value in encoder.items() if value is not None]:
         raise cli.UsageError(f"{' and '.join(given)} are for video, which this is not.")
     return StillsJob(upscaler, arguments.overwrite, arguments.quiet, comparison, arguments.resume)
+
+
+def cluster_job(arguments, weights, network):
+    """The job that has it done by other processes."""
+    from common.cluster_job import ClusterJob
+
+    if arguments.compare:
+        raise cli.UsageError("--compare needs a film in one go, without --cluster; a cut piece of it will do.")
+    encoder = {flag: getattr(arguments, flag) for flag in ENCODER}
+    how = arguments.threads, arguments.overwrite, arguments.quiet
+    return ClusterJob(arguments.cluster, weights, network, *how, seconds=arguments.segment, **encoder)
 
 
 def work(arguments):

@@ -50,6 +50,11 @@ class Job(Clocks):
         self.warnings = []
         self.begin = time.perf_counter()
 
+    @property
+    def failure(self):
+        """A sentence on what could not be enlarged."""
+        return f"{self.failed} of {self.frames_in} pictures could not be enlarged."
+
     def report(self):
         """What was done so far, for --report."""
         upscaler, seconds = self.upscaler, time.perf_counter() - self.begin

@@ -76,10 +76,7 @@ class Journal:
         return sum(segment.frames for segment in self.segments if segment.number in self.finished)
 
     def _note(self, entry):
-        rest = json.dumps(entry).encode() + b"\n"
-        while rest:  # a full disk takes a part, and refuses the rest
-            rest = rest[self._file.write(rest) :]
-        os.fsync(self._file.fileno())
+        _append(self._file, entry)
 
     # Reading
 
@@ -143,6 +140,25 @@ class Journal:
         temporary = temporary_beside(self.path)
         temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
         put_in_place(temporary, self.path)
+
+
+def note_joined(path, size):
+    """The same as `Journal.join` of the journal in the file `path`, which is open elsewhere and not written to now."""
+    with open(path, "ab", buffering=0) as file:
+        _append(file, {"joined": size})
+
+
+def noted_size(path):
+    """The size that `note_joined` noted last, or None."""
+    *_, last = path.read_text(encoding="utf-8").splitlines()
+    return json.loads(last).get("joined")
+
+
+def _append(file, entry):
+    rest = json.dumps(entry).encode() + b"\n"
+    while rest:  # a full disk takes a part, and refuses the rest
+        rest = rest[file.write(rest) :]
+    os.fsync(file.fileno())
 
 
 class OtherWorkError(CommandError):

@@ -64,6 +64,11 @@ class StillsJob(Job):
         for picture, result in todo:
             check_target(picture, result, self.overwrite)
         target.mkdir(parents=True, exist_ok=True)
+        self._files(todo)
+        return target
+
+    def _files(self, todo):
+        """Enlarge all (picture, result) paths; what is no picture does not keep the others from it."""
         with ProgressBar(f"Enlarging {len(todo)} pictures", self.quiet) as bar:
             for number, (picture, result) in enumerate(todo):
                 try:
@@ -72,7 +77,6 @@ class StillsJob(Job):
                     self.failed += 1
                     self.warnings.append(str(error))
                 bar((number + 1) / len(todo), number + 1, {})
-        return target
 
     def _is_todo(self, result):
         """Pictures appear whole or not at all, so one that is there is finished."""
