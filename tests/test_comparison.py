@@ -278,7 +278,7 @@ def test_a_failure_leaves_no_page(run, tmp_path, picture, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("common.files.os.replace", full)
+    monkeypatch.setattr("common.files.put_in_place", full)
     code, _, error = run(picture, "--compare", tmp_path / "page.html")
     assert code == cli.FAILED
     assert len(error.splitlines()) == 1

@@ -500,4 +500,4 @@ def test_memory_does_not_grow_with_the_number_of_pictures(folder, target):
 
     paths = folder(24, 120, 120)
     peak(paths[:3])  # what is loaded and cached once
-    assert peak(paths) < 1.3 * peak(paths[:4])
+    assert peak(paths) < 1.3 * peak(paths[:8])  # more than are read ahead
