@@ -1,6 +1,6 @@
 """Draws the pictures of the README and of docs/ from the embedded photographs with the shipped weights:
 
-python docs/pictures.py [side_by_side | film ...]
+python docs/pictures.py [side_by_side | sharpness | film ...]
 """
 
 from pathlib import Path
@@ -22,6 +22,7 @@ from common.upscaler import Upscaler
 from common.weights import weights_for
 
 CROPS = [("astronaut", (125, 330, 130, 130)), ("chelsea", (60, 120, 130, 130))]  # left, top, width, height
+TEXTURES = [("chelsea", (130, 60, 130, 130)), ("astronaut", (100, 20, 130, 130)), ("coffee", (200, 60, 130, 130))]
 ZOOM = 2
 CAPTION = 34
 GAP = 6
@@ -75,6 +76,11 @@ def side_by_side():
     save(below(rows), "side_by_side.png", optimize=True)
 
 
+def sharpness():
+    """docs/sharpness.png: the least error against the adversarial loss, SRResNet beside SRGAN, x4."""
+    save(below([row(name, crop, ("srresnet", "srgan"), 4) for name, crop in TEXTURES]), "sharpness.png", optimize=True)
+
+
 def film():
     """docs/film.webp: the embedded film, its left half by bicubic interpolation and its right half by VESPCN, x3."""
     from common.sample_film import true_frames, write_small_film
@@ -118,7 +124,7 @@ def save(picture, name, **options):
 
 
 def main():
-    drawings = {"side_by_side": side_by_side, "film": film}
+    drawings = {"side_by_side": side_by_side, "sharpness": sharpness, "film": film}
     for name in argv[1:] or drawings:
         drawings[name]()
 

@@ -21,7 +21,7 @@ EVERY = [(name, scale) for name, spec in NETWORKS.items() for scale in spec.scal
 TWINS = ["layers", "losses", "optimizers", "runtime", "training", *sorted({spec.module for spec in NETWORKS.values()})]
 NETWORK_FILES = sorted({spec.module for spec in NETWORKS.values()})
 STEPS = 20
-SHIPPED = {"drcn": (2,), "srresnet": (4,), "srgan": (4,)}  # scales of those not trained for all of theirs
+SHIPPED = {"srresnet": (4,), "srgan": (4,)}  # scales of those not trained for all of theirs
 TRAINED = [name for name in NETWORKS if shipped_scales(name)]
 # The others have kinks (VESPCN one at every whole pixel of flow) or gradients so small (SRResNet, SRGAN) that the
 # rounding of float32 decides the direction of a step; their training is compared in double precision.
