@@ -498,6 +498,6 @@ def test_memory_does_not_grow_with_the_number_of_pictures(folder, target):
         tracemalloc.stop()
         return most
 
-    paths = folder(24, 120, 120)
+    paths = folder(60, 120, 120)
     peak(paths[:3])  # what is loaded and cached once
-    assert peak(paths) < 1.3 * peak(paths[:8])  # more than are read ahead
+    assert peak(paths) < 2 * peak(paths[:15])  # four times as many; how many are decoded at once is by chance

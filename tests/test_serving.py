@@ -90,7 +90,8 @@ class Visit(Window):
         self.find(f"#choices input[aria-label='{label}']").click()
         self.wait("return document.querySelector('[role=option]')")
         options = self.browser.find_elements("css selector", "[role=option]")
-        return {option.text.strip("✓ \n"): option for option in options}
+        # Not `.text`, which is empty where the list must be scrolled to see it.
+        return {option.get_attribute("textContent").strip("✓ \n"): option for option in options}
 
     def choose(self, label, words):
         self.options(label)[words].click()
@@ -309,8 +310,8 @@ def test_flags_that_nothing_would_come_of_are_wrong_usage(line, sentence, capsys
 
 
 def test_what_is_chosen_at_first_must_be_there(capsys):
-    assert super_resolve.main(["--serve", "--model", "srgan"]) == cli.FAILED
-    assert "There are no weights for srgan x4" in capsys.readouterr().err
+    assert super_resolve.main(["--serve", "--model", "srgan", "--scale", "2"]) == cli.FAILED
+    assert "There are no weights for srgan x2" in capsys.readouterr().err
 
 
 # ---- The work behind it
