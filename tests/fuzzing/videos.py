@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 from clips import ASS_HEADER, make_clip, png
 
@@ -58,7 +59,11 @@ def make(random, valid):
 
 def attempt(path, folder, random):
     """Read all frames and write them and everything else anew; or copy a piece; or make pictures of them."""
-    video_reader.MAX_PIXELS = PIXELS
+    with patch.object(video_reader, "MAX_PIXELS", PIXELS):
+        _attempt(path, folder, random)
+
+
+def _attempt(path, folder, random):
     way = random.random()
     if way < 0.2:
         cut(path, folder / random.choice(("out.mkv", "out.mp4")), start=random.choice((0, 0.1)), duration=1)
