@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -40,6 +41,14 @@ def smooth_with_detail(height, width, channels=3, depth=8, seed=0):
 def make_pixels():
     """The function `smooth_with_detail(height, width, channels=3, depth=8, seed=0)`."""
     return smooth_with_detail
+
+
+@pytest.fixture(autouse=True)
+def same_threads():
+    """PyTorch's sums depend on the number of threads: what a test asks for with --threads ends with it."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture(scope="module")

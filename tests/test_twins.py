@@ -23,9 +23,10 @@ NETWORK_FILES = sorted({spec.module for spec in NETWORKS.values()})
 STEPS = 20
 SHIPPED = {"srresnet": (4,), "srgan": (4,)}  # scales of those not trained for all of theirs
 TRAINED = [name for name in NETWORKS if shipped_scales(name)]
-# The others have kinks (VESPCN one at every whole pixel of flow) or gradients so small (SRResNet, SRGAN) that the
-# rounding of float32 decides the direction of a step; their training is compared in double precision.
-STEADY = [name for name in NETWORKS if name not in ("vespcn", "srresnet", "srgan")]
+# The others have kinks (VESPCN one at every whole pixel of flow, DRCN those of its recursions) or gradients so small
+# (SRResNet, SRGAN) that the rounding of float32 decides the direction of a step; their training is compared in double
+# precision.
+STEADY = [name for name in NETWORKS if name not in ("vespcn", "drcn", "srresnet", "srgan")]
 COLOURED = [name for name in NETWORKS if name != "vespcn"]
 # What makes a network small enough for tests; at its full size DRCN is tested in test_drcn.py.
 SMALL = {
