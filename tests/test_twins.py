@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,10 @@ NETWORK_FILES = sorted({spec.module for spec in NETWORKS.values()})
 STEPS = 20
 SHIPPED = {"srresnet": (4,), "srgan": (4,)}  # scales of those not trained for all of theirs
 TRAINED = [name for name in NETWORKS if shipped_scales(name)]
-# The others have kinks (VESPCN one at every whole pixel of flow, DRCN those of its recursions) or gradients so small
-# (SRResNet, SRGAN) that the rounding of float32 decides the direction of a step; their training is compared in double
-# precision.
-STEADY = [name for name in NETWORKS if name not in ("vespcn", "drcn", "srresnet", "srgan")]
+# The others have kinks (VESPCN one at every whole pixel of flow) or gradients so small (SRResNet, SRGAN) that the
+# rounding of float32 decides the direction of a step; their training is compared in double precision.
+STEADY = [name for name in NETWORKS if name not in ("vespcn", "srresnet", "srgan")]
+UNSTEADY = {("drcn", "soap")}  # in float32, for the same reason
 COLOURED = [name for name in NETWORKS if name != "vespcn"]
 # What makes a network small enough for tests; at its full size DRCN is tested in test_drcn.py.
 SMALL = {
@@ -174,8 +175,9 @@ def test_gradients_agree(name, options, picture):
     assert largest_difference(*gradients) <= 1e-6
 
 
-@pytest.mark.parametrize("optimizer", ["soap", "adam", "sgd"])
-@pytest.mark.parametrize("name", STEADY)
+@pytest.mark.parametrize(
+    ("name", "optimizer"), [pair for pair in product(STEADY, ("soap", "adam", "sgd")) if pair not in UNSTEADY]
+)
 def test_twenty_training_steps_agree(name, optimizer, picture):
     spec = small(name)
     recipe = dataclasses.replace(shortened(spec), optimizer=optimizer, learning_rate=1e-3)
