@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 BLOCK = 1 << 13  # pixels that are converted at a time, as the caches hold what they are on the way
+PLANAR_BLOCK = 1 << 15  # ... of float32 planes, which are less
 
 # Weights of red and blue in the luma; green has the rest.
 LUMA_WEIGHTS = {
@@ -37,6 +38,24 @@ def ycbcr_to_rgb(ycbcr, matrix="bt601", full_range=False):
     ycbcr = np.asarray(ycbcr)
     result = _apply(ycbcr, inverse, -inverse @ offset)
     return result if np.issubdtype(result.dtype, np.integer) else np.clip(result, 0, 1)
+
+
+def rgb_of_planes(y, cb, cr, kind):
+    """`ycbcr_to_rgb` of float32 planes (H, W), 1 to the peak of the integer type `kind`, and rounded: (H, W, 3)."""
+    forward, offset = _conversion("bt601", False)
+    inverse, peak = np.linalg.inv(forward), np.iinfo(kind).max
+    of_y, of_cb, of_cr = (peak * inverse).T.astype(np.float32)
+    constant = (0.5 - peak * inverse @ offset).astype(np.float32)  # a half more, as what is behind the point is cut off
+    rgb = np.empty((*y.shape, 3), kind)
+    step = max(1, PLANAR_BLOCK // y.shape[1])
+    for rows in (slice(first, first + step) for first in range(0, len(y), step)):
+        grey = y[rows] * of_y[0]
+        for channel, chroma in enumerate(([(cr, of_cr)], [(cb, of_cb), (cr, of_cr)], [(cb, of_cb)])):
+            values = grey + constant[channel]
+            for plane, weight in chroma:
+                values += plane[rows] * weight[channel]
+            rgb[rows, :, channel] = np.clip(values, 0, peak, out=values)
+    return rgb
 
 
 def luma(rgb):
