@@ -7,6 +7,7 @@ repeated, because SRCNN, ESPCN and VESPCN were trained on outputs that saw no pa
 """
 
 from dataclasses import replace
+from math import lcm
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from common.video_frames import frame_of_ycbcr, layout_of_frame, rgb_of_frame, y
 WORKING_SET = 256 << 20  # bytes of feature maps that a tile chosen by "auto" may need
 LEAST_HALOS = 5  # sides of such a tile in halos, even if it needs more: what tiles share is computed twice
 AMPLE_HALOS = 15  # ... from which on little is computed twice, so that the framework may choose by its caches
+MULTIPLE = 4  # of which sides of such a tile are: pixels that a framework may draw at a time
 SUPPORT = 3  # pixels that bicubic enlargement reaches to each side
 
 
@@ -200,7 +202,7 @@ class Upscaler:
         return np.repeat(edge_repeated(crop, *beyond, (0, 0)), repeats, axis=-1)
 
     def _tile_size(self, size):
-        sides, halo = size, self.spec.halo
+        sides, halo, multiple = size, self.spec.halo, self.spec.grid
         if self.tile == "auto":  # as few tiles as are worth it, all of about one size
             cached, largest = (
                 int((memory // (4 * self.spec.widest)) ** 0.5) - 2 * halo
@@ -208,9 +210,10 @@ class Upscaler:
             )
             side = max(8, LEAST_HALOS * halo, min(largest, max(AMPLE_HALOS * halo, cached)))
             sides = [-(-length // -(-length // side)) for length in size]
+            multiple = lcm(multiple, MULTIPLE)
         elif self.tile:
             sides = [min(self.tile, length) for length in size]
-        return tuple(-(-side // self.spec.grid) * self.spec.grid for side in sides)
+        return tuple(-(-side // multiple) * multiple for side in sides)
 
 
 def enlarged(low, rows, columns, scale, halo=0, convert=lambda crop: crop):

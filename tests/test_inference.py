@@ -7,7 +7,7 @@ from test_twins import VARIANTS
 
 from common.networks import network
 from common.weights import initial_tensors
-from torch_models import inference
+from torch_models import inference, layers
 from torch_models.layers import from_nhwc, to_nhwc
 from torch_models.runtime import Runtime
 
@@ -22,18 +22,31 @@ def started(spec):
 
 @pytest.fixture
 def batch():
-    return lambda spec: np.random.default_rng(4).random((2, 64, 48, spec.inputs), np.float32)
+    def seeded(spec, rows=64, columns=48):
+        return np.random.default_rng(4).random((2, rows, columns, spec.inputs), np.float32)
+
+    return seeded
 
 
 @pytest.mark.skipif(not inference.can_fuse(), reason="this PyTorch lacks oneDNN's fused convolutions")
+@pytest.mark.parametrize(("rows", "columns"), [(64, 48), (67, 50)])
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
-def test_fused_convolutions_change_nothing(name, options, batch):
+def test_fused_convolutions_change_nothing(name, options, rows, columns, batch):
     spec = network(name, **options)
+    windows = batch(spec, *(-(-side // spec.grid) * spec.grid for side in (rows, columns)))
     runtime = Runtime(spec, started(spec), "cpu", "fp32")
     assert any(isinstance(part, inference.FusedConv) for part in runtime.graph.modules())
     with torch.inference_mode():
-        plain = to_nhwc(runtime.model(from_nhwc(batch(spec), "cpu")))
-    assert np.abs(runtime(batch(spec)) - plain).max() <= 1e-5 * max(1, np.abs(plain).max())
+        plain = to_nhwc(runtime.model(from_nhwc(windows, "cpu")))
+    assert np.abs(runtime(windows) - plain).max() <= 1e-5 * max(1, np.abs(plain).max())
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 9), (7, 1), (16, 23)])
+def test_frames_are_moved_as_the_network_moves_them(height, width):
+    generator = torch.Generator().manual_seed(5)
+    images = torch.rand(2, 1, height, width, generator=generator)
+    flows = 12 * torch.randn(2, 2, height, width, generator=generator)
+    assert (inference.sampled(images, flows) - layers.warp(images, flows)).abs().max() <= 1e-6
 
 
 @pytest.mark.skipif(not inference.can_fuse(), reason="this PyTorch lacks oneDNN's fused convolutions")

@@ -17,7 +17,7 @@ class Runtime:
     working_set: bytes of feature maps that a batch of tiles should need, if it is to be fast.
     """
 
-    working_set = 32 << 20  # of which the caches hold much
+    working_set = 24 << 20  # which the last cache of most machines holds
 
     def __init__(self, spec, tensors, device="auto", precision="auto"):
         self.spec = spec
