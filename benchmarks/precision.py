@@ -2,7 +2,8 @@
 
     python benchmarks/precision.py ../shared/data/test/Set5 --model espcn srresnet
 
-What loses less than 0.01 dB here is what --precision auto may take: `keeps_bf16` in common/networks.py.
+What loses less than 0.01 dB on the mean here is what --precision auto may take: `keeps_bf16` in common/networks.py.
+"plain" is bf16 in PyTorch without what torch_models/bf16.py does for it.
 """
 
 import argparse
@@ -21,9 +22,11 @@ from common.upscaler import Upscaler
 from common.weights import shipped_scales, weights_for
 
 
-def measured(model, scale, framework, precision, pictures):
+def measured(model, scale, framework, precision, pictures, plain=False):
     """(PSNR of each picture, seconds for all of them without reading and comparing)."""
     upscaler, spent = Upscaler(weights_for(model, scale), framework, "cpu", precision), 0.0
+    if plain:
+        upscaler.function.graph = upscaler.function.model
     network = upscaler.planes
 
     def timed(low):
@@ -42,19 +45,23 @@ def main():
     parse = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parse.add_argument("folder", nargs="+", help="of pictures")
     parse.add_argument("--model", nargs="+", choices=list(NETWORKS), default=["srcnn", "espcn", "srresnet"])
+    parse.add_argument("--scale", nargs="+", type=int, help="default: all with weights")
     parse.add_argument("--framework", nargs="+", default=["torch", "tensorflow"])
     arguments = parse.parse_args()
     pictures = [read_picture(path).pixels for folder in arguments.folder for path in find_pictures(folder)]
-    print(f"{'':24}{'fp32 dB':>9}{'bf16 less':>11}{'worst':>8}{'time':>7}")
+    print(f"{'':24}{'fp32 dB':>9}{'bf16 less':>11}{'worst':>8}{'time':>7}{'plain less':>12}")
     for model in arguments.model:
-        for scale in shipped_scales(model):
+        for scale in arguments.scale or shipped_scales(model):
             for framework in arguments.framework:
                 whole, seconds = measured(model, scale, framework, "fp32", pictures)
                 half, fewer = measured(model, scale, framework, "bf16", pictures)
-                lost = whole - half
+                lost, plain = whole - half, ""
+                if framework == "torch":
+                    rounded, _ = measured(model, scale, framework, "bf16", pictures, plain=True)
+                    plain = f"{(whole - rounded).mean():12.4f}"
                 print(
                     f"{model + ' x' + str(scale) + ' ' + framework:24}{whole.mean():9.3f}{lost.mean():11.4f}"
-                    f"{lost.max():8.3f}{fewer / seconds:7.2f}",
+                    f"{lost.max():8.3f}{fewer / seconds:7.2f}{plain}",
                     flush=True,
                 )
 

@@ -41,7 +41,7 @@ def by_torch(weights, batch, height, width):
     traced = torch.jit.freeze(torch.jit.trace(model, ordered))
     yield "frozen TorchScript", lambda: traced(ordered)
     if can_fuse():
-        joined = fused(model)
+        joined = fused(model, weights.network)
         yield "convolutions fused", lambda: joined(ordered)
     yield from as_the_program_does("torch", weights, height, width)
 

@@ -165,7 +165,8 @@ class Network(Layered):
     optical_flow: ClassVar[str | None] = None  # of common/motion.py, by which neighbours are moved before they are seen
     recomputes: ClassVar[bool] = False  # can forget feature maps in training and compute them again
     adversarial: ClassVar[bool] = False  # trained against a discriminator
-    keeps_bf16: ClassVar[bool] = False  # loses less than 0.01 dB if computed in bf16, see benchmarks/precision.py
+    # The frameworks in which it loses less than 0.01 dB if computed in bf16, see benchmarks/precision.py.
+    keeps_bf16: ClassVar[tuple[str, ...]] = ()
     recipe: ClassVar[Recipe]
 
     def __post_init__(self):
@@ -234,6 +235,7 @@ class SRCNN(Network):
     module: ClassVar[str] = "srcnn"
     paper: ClassVar[str] = "Dong et al., Image Super-Resolution Using Deep Convolutional Networks, TPAMI 2016"
     upscale_first: ClassVar[bool] = True
+    keeps_bf16: ClassVar[tuple[str, ...]] = ("torch",)
     recipe: ClassVar[Recipe] = Recipe(batch_size=128, image_size=33, label_size=21)
 
     def __post_init__(self):
@@ -266,6 +268,7 @@ class ESPCN(Network):
     module: ClassVar[str] = "espcn"
     paper: ClassVar[str] = "Shi et al., Real-Time Single Image and Video Super-Resolution, CVPR 2016"
     upscale_first: ClassVar[bool] = False
+    keeps_bf16: ClassVar[tuple[str, ...]] = ("torch",)
     recipe: ClassVar[Recipe] = Recipe()
 
     def __post_init__(self):
@@ -316,6 +319,7 @@ class VESPCN(Network):
     paper: ClassVar[str] = "Caballero et al., Real-Time Video Super-Resolution with Spatio-Temporal Networks, CVPR 2017"
     upscale_first: ClassVar[bool] = False
     grid: ClassVar[int] = 4  # the coarse flow is estimated on quarters
+    keeps_bf16: ClassVar[tuple[str, ...]] = ("torch",)
     recipe: ClassVar[Recipe] = Recipe(batch_size=24, image_size=48, stride=24, learning_rate=2e-3)
 
     def __post_init__(self):
@@ -410,7 +414,7 @@ class DRCN(Network):
     paper: ClassVar[str] = "Kim et al., Deeply-Recursive Convolutional Network for Image Super-Resolution, CVPR 2016"
     upscale_first: ClassVar[bool] = True
     recomputes: ClassVar[bool] = True
-    keeps_bf16: ClassVar[bool] = True
+    keeps_bf16: ClassVar[tuple[str, ...]] = ("torch", "tensorflow")
     recipe: ClassVar[Recipe] = Recipe(
         batch_size=16,
         image_size=41,
@@ -462,7 +466,7 @@ class SRResNet(Network):
     paper: ClassVar[str] = "Ledig et al., Photo-Realistic Single Image Super-Resolution Using a GAN, CVPR 2017"
     upscale_first: ClassVar[bool] = False
     scales: ClassVar[tuple[int, ...]] = (2, 4)
-    keeps_bf16: ClassVar[bool] = True
+    keeps_bf16: ClassVar[tuple[str, ...]] = ("torch", "tensorflow")
 
     def __post_init__(self):
         super().__post_init__()

@@ -346,7 +346,7 @@ def test_the_memory_reported_is_not_that_of_who_started_it():
 def test_the_working_set_is_printed(picture, weights, call, tmp_path):
     line = [picture, "--weights", weights["espcn", 3], "--output", tmp_path / "out.png", "--overwrite"]
     said = call(super_resolve, *line).out[-2]
-    assert re.fullmatch(r"espcn x3 by torch on \w+ in fp32, in tiles of up to .* MB of feature maps\.", said)
+    assert re.fullmatch(r"espcn x3 by torch on \w+ in \w+, in tiles of up to .* MB of feature maps\.", said)
     assert call(super_resolve, *line, "--quiet").out == [str(tmp_path / "out.png")]
 
 
@@ -365,7 +365,8 @@ def test_auto_is_bf16_where_nothing_is_lost(framework, able, picture, weights, k
     cpuinfo.write_text(f"flags\t\t: fpu avx512f {'avx512_bf16 ' if able else ''}avx512_vnni\n")
     monkeypatch.setattr("common.processor.CPUINFO", cpuinfo)
     line = [picture, "--framework", framework, "--device", "cpu", "--report", tmp_path / "report.json", "--overwrite"]
-    cases = [("srresnet", kept_bf16, [], "bf16" if able else "fp32"), ("espcn", weights["espcn", 3], [], "fp32"),
+    kept, kept_by_torch = ("bf16" if able and by in ("either", framework) else "fp32" for by in ("either", "torch"))
+    cases = [("srresnet", kept_bf16, [], kept), ("espcn", weights["espcn", 3], [], kept_by_torch),
              ("srresnet", kept_bf16, ["--precision", "fp32"], "fp32")]  # fmt: skip
     for model, file, flags, expected in cases:
         answer = call(super_resolve, *line, *flags, "--model", model, "--weights", file)

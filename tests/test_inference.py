@@ -3,11 +3,17 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from test_twins import VARIANTS
 
+from common.images import read_picture
+from common.metrics import psnr
 from common.networks import network
-from common.weights import initial_tensors
-from torch_models import inference, layers
+from common.patches import crop_to_multiple, luma_or_rgb
+from common.resize import resize
+from common.upscaler import Upscaler
+from common.weights import initial_tensors, weights_for
+from torch_models import bf16, inference, layers
 from torch_models.layers import from_nhwc, to_nhwc
 from torch_models.runtime import Runtime
 
@@ -52,8 +58,48 @@ def test_frames_are_moved_as_the_network_moves_them(height, width):
 @pytest.mark.skipif(not inference.can_fuse(), reason="this PyTorch lacks oneDNN's fused convolutions")
 def test_a_shared_convolution_is_kept_once():
     spec = network("drcn", recursions=5, width=8)
-    fused = inference.fused(Runtime(spec, started(spec), "cpu", "fp32").model)
+    fused = inference.fused(Runtime(spec, started(spec), "cpu", "fp32").model, spec)
     assert sum(isinstance(part, inference.FusedConv) for part in fused.modules()) == len(spec.convolutions)
+
+
+def test_kernels_in_bf16_keep_their_sums():
+    kernel = 0.1 * torch.randn(8, 5, 5, 5, generator=torch.Generator().manual_seed(6))
+    found = bf16.rounded(kernel)
+    assert torch.equal(found.bfloat16().float(), found)
+    assert ((found - kernel).abs() <= kernel.abs().amax((2, 3), keepdim=True) / 2**6).all()
+    least = kernel.flatten(2).abs().amin(2)  # whose rounding is all that is left
+    assert ((found - kernel).sum((2, 3)).abs() <= least / 2**8 + 1e-4).all()
+    assert (found - kernel).sum((2, 3)).abs().mean() < 0.1 * (kernel.bfloat16() - kernel).sum((2, 3)).abs().mean()
+
+
+@pytest.mark.parametrize("pointwise", ["relu", "tanh"])
+def test_maps_stored_otherwise_are_the_same_maps(pointwise):
+    generator = torch.Generator().manual_seed(7)
+    first, second = (torch.randn(shape, generator=generator) / 10 for shape in ((6, 3, 3, 3), (4, 6, 3, 3)))
+    bias = 2 * torch.randn(6, generator=generator)
+    x, end = torch.rand(2, 3, 20, 20, generator=generator), torch.zeros(4)
+    maps = {"relu": F.relu, "tanh": torch.tanh}[pointwise](F.conv2d(x, first, bias))
+    form = bf16.form_of(pointwise, maps)
+    stored = F.conv2d(x, *form.written(first, bias))
+    stored = torch.sigmoid(stored) if form.pointwise == "sigmoid" else F.hardtanh(stored, *form.scalars)
+    assert (F.conv2d(stored, *form.read(second, end)) - F.conv2d(maps, second, end)).abs().max() < 1e-5
+    assert stored.square().mean() < maps.square().mean()  # small numbers have small errors
+
+
+def test_tangents_near_zero_are_stored_as_they_are():
+    assert bf16.form_of("tanh", 0.3 * torch.randn(1, 4, 9, 9, generator=torch.Generator().manual_seed(8))) is None
+
+
+@pytest.mark.skipif(not inference.can_fuse(), reason="this PyTorch lacks oneDNN's fused convolutions")
+@pytest.mark.parametrize("name", ["srcnn", "espcn", "vespcn"])
+def test_bf16_loses_less_than_a_hundredth_of_a_decibel(name, shared_data):
+    precise, quick = (Upscaler(weights_for(name, 3), "torch", "cpu", precision) for precision in ("fp32", "bf16"))
+    lost = []
+    for path in sorted((shared_data / "test" / "Set5").glob("*.png")):
+        truth = crop_to_multiple(luma_or_rgb(read_picture(path).pixels, "luma"), 3)
+        figures = [psnr(truth, np.clip(one.planes(resize(truth, 1 / 3)), 0, 1)) for one in (precise, quick)]
+        lost.append(figures[0] - figures[1])
+    assert len(lost) == 5 and np.mean(lost) < 0.01
 
 
 def test_new_weights_are_used_at_once(batch):

@@ -67,7 +67,7 @@ def choose_precision(name, device, spec):
     """The precision called `name`; "auto" is "bf16" where a CPU computes it and the network keeps it, else "fp32"."""
     if name != "auto":
         return name
-    return "bf16" if spec.keeps_bf16 and device == "cpu" and computes_bf16() else "fp32"
+    return "bf16" if "tensorflow" in spec.keeps_bf16 and device == "cpu" and computes_bf16() else "fp32"
 
 
 def use_threads(count):

@@ -5,11 +5,14 @@ which its inner loops read them. PyTorch offers that to its own compiler only, u
 are missing, and on a GPU, the network is used as it is.
 """
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
 from torch_models import layers
+from torch_models.bf16 import FEW, form_of, likely_picture, rounded, split
 from torch_models.layers import BatchNorm, Conv, ConvOfShuffled, coarse_kernel, pixel_shuffle
 
 POINTWISE = {torch.tanh: "tanh", F.relu: "relu"}  # by what oneDNN calls them
@@ -22,7 +25,7 @@ def compiled(model, spec, device, precision):
     if device != "cpu" or precision not in ("fp32", "bf16") or not can_fuse():
         return model
     try:
-        return fused(model)
+        return fused(model, spec)
     except fx.proxy.TraceError:  # a network that decides by what it sees
         return model
 
@@ -38,37 +41,45 @@ class FusedConv(nn.Module):
 
     Its kernel is kept in the order in which oneDNN reads it. Where it makes so few maps that most of a vector register
     would be idle, the pixels of a block are its maps first, if the sides of the result are multiples of the block's.
+    before, after: `Form` in which its input comes and its output is to be stored, if not as it is.
     """
 
-    def __init__(self, conv, norm=None, pointwise="none"):
+    def __init__(self, conv, norm=None, pointwise="none", before=None, after=None):
         super().__init__()
-        kernel, bias, padding, self.factor = conv.weight, conv.bias, conv.padding[0], 1
+        kernel, bias, self.factor = conv.weight, conv.bias, 1
+        self.padding, self.stride = conv.padding[0], conv.stride[0]
         if isinstance(conv, ConvOfShuffled):
             kernel, self.factor = coarse_kernel(kernel, conv.factor), conv.factor
-            bias, padding = torch.repeat_interleave(bias, self.factor**2), kernel.shape[-1] // 2
+            bias, self.padding = torch.repeat_interleave(bias, self.factor**2), kernel.shape[-1] // 2
         if norm is not None:
             scale = norm.weight * torch.rsqrt(norm.running_var + layers.EPSILON)
             kernel = kernel * scale[:, None, None, None]
             bias = ((0 if bias is None else bias) - norm.running_mean) * scale + norm.bias
-        self.kind, self.pointwise = conv.precision, pointwise
-        self.padding, self.stride = padding, conv.stride[0]
+        if before is not None:
+            kernel, bias = before.read(kernel, bias)
+        self.kind, self.pointwise = conv.precision, (pointwise, [], "")
+        if after is not None:
+            kernel, bias = after.written(kernel, bias)
+            self.pointwise = after.pointwise, list(after.scalars), ""
+        self.splits = self.kind == torch.bfloat16 and kernel.shape[1] <= FEW
+        if self.kind == torch.bfloat16:
+            kernel = rounded(kernel)
         outputs, _, self.side, _ = kernel.shape
         self.block = next((n for n in BLOCKS if outputs * n**2 <= LANES and self.stride == self.factor == 1), 1)
-        self.plain = self._prepared(kernel, bias, 1)
-        self.blocks = self._prepared(block_kernel(kernel, self.block), bias, self.block)
+        self.plain, self.blocks = (self._prepared(kernel, bias, block) for block in (1, self.block))
 
     def _prepared(self, kernel, bias, block):
+        kernel = block_kernel(torch.cat([kernel, kernel], dim=1) if self.splits else kernel, block).to(self.kind)
         geometry = [self.padding] * 2, [self.stride * block] * 2, [1, 1], 1
-        kernel = torch.ops.mkldnn._reorder_convolution_weight(kernel.to(self.kind).contiguous(), *geometry)
-        bias = None if bias is None else torch.repeat_interleave(bias, block**2).to(self.kind)
-        return kernel, bias, *geometry
+        bias = None if bias is None else torch.repeat_interleave(bias, block**2)  # float32 whatever the kind
+        return torch.ops.mkldnn._reorder_convolution_weight(kernel.contiguous(), *geometry), bias, *geometry
 
     def forward(self, x):
         drawn = [side + 2 * self.padding - self.side + 1 for side in x.shape[2:]]
         block = 1 if any(side % self.block for side in drawn) else self.block
         kernel, bias, *geometry = self.plain if block == 1 else self.blocks
-        settings = *geometry, self.pointwise, [], ""
-        maps = torch.ops.mkldnn._convolution_pointwise(x.to(self.kind), kernel, bias, *settings)
+        maps = split(x) if self.splits else x.to(self.kind)
+        maps = torch.ops.mkldnn._convolution_pointwise(maps, kernel, bias, *geometry, *self.pointwise)
         factor = self.factor * block
         return shuffled(maps, factor) if factor > 1 else maps
 
@@ -112,32 +123,78 @@ class Tracer(fx.Tracer):
         return module.__module__ == layers.__name__ or super().is_leaf_module(module, name)
 
 
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution in a graph with what it takes over: `last` is the node whose result it makes."""
+
+    conv: Conv
+    last: fx.Node
+    norm: BatchNorm | None = None
+    pointwise: str = "none"
+
+
 @torch.no_grad()
-def fused(model):
+def fused(model, spec):
     """`model` as it is now, for inference on a CPU: its convolutions are `FusedConv`s, others what stands for them."""
     graph = Tracer().trace(model)
     parts, ready = dict(layers.parts(model)), {}
-
-    def only_user(node):
-        return next(iter(node.users)) if len(node.users) == 1 else None
-
-    for node in list(graph.nodes):
+    for node in graph.nodes:
         node.target = STANDS_FOR.get(node.target, node.target)
-        conv = parts.get(node.target) if node.op == "call_module" else None
-        if not isinstance(conv, Conv):
-            continue
-        last, norm, pointwise = node, None, "none"
-        after = only_user(last)
-        if after is not None and after.op == "call_module" and isinstance(parts[after.target], BatchNorm):
-            last, norm = after, parts[after.target]
-            after = only_user(last)
-        if after is not None and after.op == "call_function" and after.target in POINTWISE:
-            last, pointwise = after, POINTWISE[after.target]
-        name = f"fused_{node.target}_{pointwise}".replace(".", "_")  # shared where the convolution is
-        ready[name] = ready.get(name) or FusedConv(conv, norm, pointwise)
+    found = {node: convolution_at(node, parts) for node in graph.nodes if isinstance(called(node, parts), Conv)}
+    forms = forms_in(graph, model, spec, found.values(), parts)
+    for node, one in found.items():
+        name = f"fused_{node.target}_{one.pointwise}".replace(".", "_")  # shared where the convolution is
+        settings = one.conv, one.norm, one.pointwise, forms.get(node.args[0]), forms.get(one.last)
+        ready[name] = ready.get(name) or FusedConv(*settings)
         with graph.inserting_before(node):
-            last.replace_all_uses_with(graph.call_module(name, node.args))
+            made = graph.call_module(name, node.args)
+        one.last.replace_all_uses_with(made)
+        forms[made] = forms.get(one.last)
     model = fx.GraphModule({**parts, **ready}, graph)
     graph.eliminate_dead_code()
     model.recompile()
     return model
+
+
+def called(node, parts):
+    """The layer that a node calls, or None."""
+    return parts.get(node.target) if node is not None and node.op == "call_module" else None
+
+
+def only_user(node):
+    """The one node that uses the result of `node`, or None if there are several."""
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def convolution_at(node, parts):
+    """The `Convolution` that begins at a node."""
+    last, norm, after = node, None, only_user(node)
+    if isinstance(called(after, parts), BatchNorm):
+        last, norm, after = after, called(after, parts), only_user(after)
+    if after is not None and after.op == "call_function" and after.target in POINTWISE:
+        return Convolution(called(node, parts), after, norm, POINTWISE[after.target])
+    return Convolution(called(node, parts), last, norm)
+
+
+def forms_in(graph, model, spec, found, parts):
+    """{node: `Form`} of the maps that are stored otherwise: those in bf16 that a convolution without padding reads.
+
+    The zeros of padding would not be zeros in another form.
+    """
+    pointwise, forms = {}, {}
+    for one in found:
+        reader = called(only_user(one.last), parts)
+        unpadded = type(reader) is Conv and not reader.padding[0]
+        if unpadded and one.conv.precision == torch.bfloat16 and one.pointwise != "none":
+            pointwise[one.last] = one.pointwise
+
+    class Looking(fx.Interpreter):
+        def run_node(self, node):
+            result = super().run_node(node)
+            if node in pointwise:
+                forms[node] = form_of(pointwise[node], result)
+            return result
+
+    if pointwise:
+        Looking(model, graph=graph).run(likely_picture(spec.inputs))
+    return forms

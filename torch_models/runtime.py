@@ -5,7 +5,7 @@ from importlib import import_module
 import torch
 
 from common.processor import computes_bf16
-from torch_models.inference import compiled
+from torch_models.inference import can_fuse, compiled
 from torch_models.layers import concat, from_nhwc, load_tensors, set_precision, storage, to_nhwc
 
 
@@ -17,7 +17,7 @@ class Runtime:
     working_set: bytes of feature maps that a batch of tiles should need, if it is to be fast.
     """
 
-    working_set = 24 << 20  # which the last cache of most machines holds
+    working_set = 64 << 20  # larger tiles share less, smaller ones fit the caches better
 
     def __init__(self, spec, tensors, device="auto", precision="auto"):
         self.spec = spec
@@ -68,7 +68,8 @@ def choose_precision(name, device, spec):
     """The precision called `name`; "auto" is "bf16" where a CPU computes it and the network keeps it, else "fp32"."""
     if name != "auto":
         return name
-    return "bf16" if spec.keeps_bf16 and device == "cpu" and computes_bf16() else "fp32"
+    kept = "torch" in spec.keeps_bf16 and can_fuse()
+    return "bf16" if kept and device == "cpu" and computes_bf16() else "fp32"
 
 
 def use_threads(count):
