@@ -74,6 +74,9 @@ def parser():
         metavar="FACTOR",
         help="use each picture resized by these factors, e.g. 1 0.8 0.6 (default: 1)",
     )
+    train.add_argument(
+        "--teacher", metavar="FILE", help="learn what the network of this weights file draws, not the true pictures"
+    )
     train.add_argument("--learning_rate", type=cli.positive(float), help="its peak; it decays to zero")
     train.add_argument("--optimizer", choices=["soap", "adam", "sgd"])
     train.add_argument("--loss", choices=["mse", "l1", "charbonnier"])

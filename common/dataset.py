@@ -22,8 +22,7 @@ import numpy as np
 from common.files import written_whole
 from common.hdf5 import check_readable, damage_explained
 from common.images import PictureError
-from common.patches import crop_to_multiple, luma_or_rgb, moving, sub_images, sub_windows
-from common.resize import resize
+from common.patches import crop_to_multiple, luma_or_rgb, moving, resized, sub_images, sub_windows
 from common.stages import made_by
 from common.video_frames import VideoError
 from common.video_reader import VIDEO_SUFFIXES
@@ -83,13 +82,14 @@ def describe(paths):
     return f"{' + '.join(folders)}, {len(times)} pictures, {hashlib.sha256(files.encode()).hexdigest()[:12]}"
 
 
-def build(target, paths, spec, source, report=lambda done, total, skipped: None):
+def build(target, paths, spec, source, report=lambda done, total, skipped: None, teacher=None):
     """Write the data set `target` from `paths`; returns [(path, why)] of those skipped as damaged.
 
     Paths are pictures, or, for networks that see several frames, videos as well; one named several times counts as
-    often. Each is also used resized by the factors of `source.enlargements` other than 1. Memory holds a few
-    pictures or clips at a time: one that is cut and those that are read meanwhile. The file appears under its name only
-    when it is whole. Raises DatasetError if no sub-image comes of it.
+    often. Each is also used resized by the factors of `source.enlargements` other than 1. Labels are the pictures, or
+    what a `common.teacher.Teacher` draws of them. Memory holds a few pictures or clips at a time: one that is cut and
+    those that are read meanwhile. The file appears under its name only when it is whole. Raises DatasetError if no
+    sub-image comes of it.
     """
     import h5py
 
@@ -118,7 +118,7 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None)
                 same = f"{len(validation)} " if Path(path).name in validation else ""
                 validation.create_dataset(f"{same}{Path(path).name}", data=pixels)
             if path in training:
-                for data, label in _pairs(pixels, spec, source, generator):
+                for data, label in _pairs(pixels, spec, source, generator, teacher):
                     _append(stores, data, label)
         if len(stores["data"]) == 0:
             raise DatasetError(
@@ -168,17 +168,15 @@ def is_clip(path):
     return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
-def _pairs(pixels, spec, source, generator):
+def _pairs(pixels, spec, source, generator, teacher=None):
     """Yield (data, label) of all sub-images of a picture or clip at every enlargement."""
     clip = pixels if pixels.ndim == 4 else pixels[None]
     for factor in source.enlargements:
-        frames = [luma_or_rgb(frame, spec.colour) for frame in clip]
-        if factor != 1:
-            frames = [np.clip(resize(frame, factor), 0, 1) for frame in frames]
+        frames = [resized(luma_or_rgb(frame, spec.colour), factor) for frame in clip]
         sizes = source.image_size, source.label_size, source.stride
         if spec.frames == 1:
-            for frame in frames:
-                yield sub_images(frame, spec, *sizes)
+            for picture, frame in zip(clip, frames, strict=True):
+                yield sub_images(frame, spec, *sizes, label=teacher and teacher(picture, factor))
             continue
         still = len(frames) == 1
         clip_luma = np.stack([frame[..., 0] for frame in frames])
