@@ -34,13 +34,13 @@ def put_in_place(temporary, path, replacing=True):
 
     Of two programs that write one file each writes it whole; without `replacing` the second gets FileExistsError.
     """
-    _reach_disk(temporary)
+    reach_disk(temporary)
     if replacing:
         os.replace(temporary, path)
     else:
         _rename_to_new(temporary, path)
     with suppress(OSError):  # of systems that open no folders
-        _reach_disk(Path(path).parent)
+        reach_disk(Path(path).parent)
 
 
 def _rename_to_new(temporary, path):
@@ -55,7 +55,8 @@ def _rename_to_new(temporary, path):
         os.replace(temporary, path)
 
 
-def _reach_disk(path):
+def reach_disk(path):
+    """Return when the content of a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -53,7 +53,7 @@ class ResumableFilmJob(FilmJob):
         if not place.path.exists():
             check_target(self.target, source, self.overwrite)
         with place, self._journal(place, identity) as journal:
-            if self.target.exists() and self.target.stat().st_size == journal.joined:
+            if journal.is_joined(self.target):
                 self._count(journal)  # what was killed had nothing left to do but to clear up
             else:
                 with self._keeping(place, journal):
@@ -146,8 +146,7 @@ class ResumableFilmJob(FilmJob):
     @staticmethod
     def _drop_lost_files(place, journal, suffix):
         for number, file in list(journal.finished.items()):
-            path = file_in(place, number, suffix)
-            if not path.is_file() or path.stat().st_size != file.bytes:
+            if not file.is_in(file_in(place, number, suffix)):
                 del journal.finished[number]
 
     # The disk

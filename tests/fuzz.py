@@ -161,15 +161,16 @@ def _by_command(kind, path, place, limit):
 
 def _left_behind(kind, place, outcome, folder):
     """Names of files that should not be there."""
+    if hasattr(kind, "whole"):
+        try:
+            kind.whole(place, folder / "seeds")
+        except Exception as error:  # noqa: BLE001 - however it is broken
+            return repr(error)
     names = [
         path.relative_to(place).as_posix() for path in place.rglob("*") if not path.is_dir() or path.suffix == ".part"
     ]
     temporary = [name for name in names if ".part" in name]
     if hasattr(kind, "whole"):
-        try:
-            kind.whole(place, folder / "seeds")
-        except Exception as error:  # noqa: BLE001 - however it is broken
-            return str(error)
         return ", ".join(temporary)
     return ", ".join(names if outcome == "refusal" else temporary)
 

@@ -18,11 +18,13 @@ import kill_and_resume
 import numpy as np
 import pytest
 from clips import damage, make_clip, packets_of, png
+from fuzzing import journals
 
 import super_resolve
-from common import workplace
+from common import joining, workplace
 from common.film_frames import FilmFrames
 from common.images import Picture, write_picture
+from common.joining import JoiningWriter
 from common.networks import network
 from common.samples import photograph
 from common.segment_work import SegmentWorker
@@ -301,19 +303,61 @@ def test_of_a_faulty_film_the_same_is_made_and_said(run, tmp_path, fault):
     assert same(tmp_path / "joined.mkv", tmp_path / "whole.mkv")
 
 
-def test_a_segment_that_went_bad_is_named_and_made_anew(run, film, tmp_path):
+def test_a_segment_that_went_bad_is_made_anew(run, film, tmp_path):
     line = [film, "--codec", "ffv1", "--resume", "--segment", 0.3]
+    assert run(*line, "--output", tmp_path / "whole.mkv")[0] == 0
     with stopped_after(3):
         run(*line)
-    bad = tmp_path / "film_espcn_x2.mkv.segments" / "00001.nut"
-    bad.write_bytes(bytes(bad.stat().st_size))
-    code, _, error = run(*line)
-    assert (code, str(bad) in error.splitlines()[-1]) == (1, True)
-    bad.unlink()
+    for name, spoilt in (("00001.nut", lambda data: bytes(len(data))), ("00002.nut", lambda data: one_bit(data, -200))):
+        path = tmp_path / "film_espcn_x2.mkv.segments" / name
+        path.write_bytes(spoilt(path.read_bytes()))
     with stopped_after(None) as begun:
         code, _, error = run(*line)
-    assert (code, begun) == (0, [1]), error
-    assert len(content(tmp_path / "film_espcn_x2.mkv")[0]) == len(UNEVEN)
+    assert (code, begun[:3]) == (0, [1, 2, 3]), error
+    assert same(tmp_path / "film_espcn_x2.mkv", tmp_path / "whole.mkv")
+
+
+def one_bit(data, place):
+    """`data` with one bit of the byte at `place` another."""
+    data = bytearray(data)
+    data[place] ^= 4
+    return bytes(data)
+
+
+class Killed(BaseException):
+    """In the place of a signal that leaves no time for anything."""
+
+
+def killed(*arguments):
+    raise Killed
+
+
+def test_another_film_of_the_same_size_is_not_taken_for_the_finished_one(run, film, tmp_path, monkeypatch):
+    """Killed between the note that the film is joined and its name, over an earlier film."""
+    line = [film, "--resume", "--overwrite", "--output", tmp_path / "out.mkv"]
+    with monkeypatch.context() as patch:
+        patch.setattr(joining, "put_in_place", killed)
+        patch.setattr(JoiningWriter, "abort", lambda self: None)
+        with pytest.raises(Killed):
+            run(*line)
+    joined = tmp_path / "out.mkv.segments" / "film.mkv"
+    (tmp_path / "out.mkv").write_bytes(bytes(joined.stat().st_size))
+    code, _, error = run(*line)
+    assert code == 0, error
+    assert len(content(tmp_path / "out.mkv")[0]) == len(UNEVEN)
+    assert files(tmp_path) == ["film.mkv", "out.mkv"]
+
+
+def test_a_result_that_appears_meanwhile_is_not_replaced(run, film, tmp_path, monkeypatch):
+    target, line = tmp_path / "out.mkv", [film, "--resume", "--output", tmp_path / "out.mkv"]
+    with monkeypatch.context() as patch:
+        patch.setattr(joining, "reach_disk", lambda path: target.write_bytes(b"another's"))
+        code, _, error = run(*line)
+    assert (code, target.read_bytes()) == (1, b"another's")
+    assert error.splitlines()[-1].startswith(f"Error: {target}")
+    target.unlink()
+    with stopped_after(0) as begun:
+        assert (run(*line)[0], begun) == (0, [])
 
 
 # ---- What does not belong together
@@ -387,32 +431,100 @@ def test_a_folder_of_that_name_is_left_alone(run, film, tmp_path):
     assert files(tmp_path / "film_espcn_x2.mkv.segments") == ["mine.txt"]
 
 
+SEGMENT = (
+    b'{"segment": {"number": 2, "first": %d, "frames": 1, "before": 0, "after": %s, "begin": 0, "change": %s, '
+    b'"fingerprint": 0, "cuts": [], "warnings": [], "times": [%s]}}'
+)
+
+
 @pytest.mark.parametrize(
     "line",
     [
-        b"no JSON at all",
-        b"[" * 10000,
+        b"{no JSON at all}",
+        b'{"a": ' + b"[" * 10000 + b"}",
         b"{}",
-        b'{"finished": 99, "bytes": 1, "delay": 0}',
+        b'{"finished": 99, "bytes": 1, "delay": 0, "content": ""}',
+        b'{"finished": 0, "bytes": 1, "delay": 1000000000000, "content": ""}',
+        b'{"finished": 0, "bytes": 1, "delay": 0}',
+        b'{"joined": "all"}',
         b'{"segment": {"number": 7}}',
-        b'{"segment": {"number": 2, "first": 1, "frames": 1, "before": 0, "after": 0, "begin": 0, "change": 0.0, '
-        b'"fingerprint": 0, "cuts": [], "warnings": [], "times": [[0, 1, 1, 1000000000], [0, 1, 1, -999999999]]}}',
-        b'{"finished": 0, "bytes": 1, "delay": 1000000000000}',
-        b"\xff\xfe",
+        SEGMENT % (1, b"0", b"0.0", b"[0, 1, 1, 1000000000], [0, 1, 1, -999999999]"),
+        SEGMENT % (14, b"0", b"0.0", b"[1" + b"0" * 30 + b", 1, 0, 1]"),
+        SEGMENT % (14, b"0", b"NaN", b"[0, 1, 0, 1]"),
+        SEGMENT % (14, b"1" + b"0" * 30, b"0.0", b"[0, 1, 0, 1]"),
+        b'{"note": "%s"}' % (b"x" * (1 << 20)),
+        b"\xff\xfe{}",
     ],
 )
-def test_a_damaged_journal_is_one_sentence(run, film, tmp_path, line):
+def test_a_journal_that_makes_no_sense_is_one_sentence(run, film, tmp_path, line):
+    """Even if its sums are right."""
     with stopped_after(2):
         run(film, "--resume", "--segment", 0.3)
     path = tmp_path / "film_espcn_x2.mkv.segments" / "journal.jsonl"
-    path.write_bytes(path.read_bytes() + line + b"\n")
+    path.write_bytes(journals.sealed([*journals.unsealed(path.read_bytes()), line]))
     code, _, error = run(film, "--resume", "--segment", 0.3)
     assert (code, len(error.splitlines())) == (1, 1)
     assert f"{path} is damaged in line" in error and "--overwrite begins anew." in error
 
 
+def test_whatever_happened_to_a_journal_is_found_out(run, film, tmp_path):
+    with stopped_after(4):
+        run(film, "--resume", "--segment", 0.3)
+    path = tmp_path / "film_espcn_x2.mkv.segments" / "journal.jsonl"
+    first, *lines = path.read_bytes().splitlines(keepends=True)
+    chance = random.Random(3)
+    changed = [
+        [first, *lines[1:]],
+        [first, *lines[:3], *lines[4:]],
+        [first, lines[0], *lines],
+        [first, *lines[::-1]],
+        [first, *lines, lines[-1]],
+        [first.rpartition(b", ")[0] + b"}\n", *lines],  # as it was before there were seals
+        *([one_bit(b"".join([first, *lines]), chance.randrange(len(first) + 500))] for _ in range(20)),
+    ]
+    for journal in changed:
+        path.write_bytes(b"".join(journal))
+        code, _, error = run(film, "--resume", "--segment", 0.3)
+        assert (code, len(error.splitlines())) == (1, 1)
+        assert f"{path} is damaged in line" in error and "--overwrite begins anew." in error
+    path.write_bytes(b"".join([first, *lines]))
+    assert run(film, "--resume", "--segment", 0.3)[0] == 0
+
+
+@pytest.mark.parametrize("what", ["link", "pipe", "folder", "endless"])
+def test_what_is_no_journal_is_left_alone(run, film, tmp_path, what):
+    with stopped_after(2):
+        run(film, "--resume", "--segment", 0.3)
+    path = tmp_path / "film_espcn_x2.mkv.segments" / "journal.jsonl"
+    path.unlink()
+    (tmp_path / "precious").write_text("")
+    {
+        "link": lambda: path.symlink_to(tmp_path / "precious"),
+        "pipe": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+        "endless": lambda: path.symlink_to("/dev/zero"),
+    }[what]()
+    code, _, error = run(film, "--resume", "--segment", 0.3)
+    assert (code, len(error.splitlines())) == (1, 1)
+    assert f"{path}: " in error
+    assert (tmp_path / "precious").read_text() == ""
+
+
+def test_only_what_is_ours_is_removed(run, film, tmp_path):
+    with stopped_after(2):
+        run(film, "--resume", "--segment", 0.3)
+    folder = tmp_path / "film_espcn_x2.mkv.segments"
+    for name in ("2023.mkv", "film of mine.mkv", ".hidden.part", "00007.mp4"):
+        (folder / name).write_text("precious")
+    (folder / "00009.nut").mkdir()
+    assert run(film, "--resume", "--segment", 0.3)[0] == 0
+    assert files(folder) == [".hidden.part", "00007.mp4", "00009.nut", "2023.mkv", "film of mine.mkv"]
+
+
 @pytest.mark.parametrize("change", [{"frames": 0}, {"first": -1}, {"cuts": "abc"}, {"times": None}, {"change": 1},
-                                    {"number": True}, {"begin": 0.5}, {"another": 1}, {"warnings": [1]}])  # fmt: skip
+                                    {"number": True}, {"begin": 0.5}, {"begin": -1 << 62},
+                                    {"after": 301}, {"change": float("inf")}, {"fingerprint": 10**30},
+                                    {"another": 1}, {"warnings": [1]}])  # fmt: skip
 def test_what_is_no_segment_is_refused(change):
     segment = Segment(0, 0, 2, 0, 0, 0, ((0, 40), (40, 40)), (), 0.5, 12345)
     assert Segment.from_dict(segment.to_dict()) == segment
