@@ -74,7 +74,7 @@ class Journal:
 
     def is_joined(self, path):
         """Whether the file `path`, which need not be there, is the joined film."""
-        return path.exists() and _joined(path) == self.joined
+        return os.path.lexists(path) and _joined(path) == self.joined
 
     @property
     def frames_finished(self):
@@ -155,12 +155,12 @@ def is_noted(journal, path):
     with closing(SealedFile(journal)) as file:
         for _, entry in file.entries():
             last = entry
-    return path.exists() and _joined(path) == last
+    return os.path.lexists(path) and _joined(path) == last
 
 
 def _joined(path):
     """The line of the joined film: renaming changes neither its size nor its time."""
-    status = os.stat(path)
+    status = os.lstat(path)
     return {"joined": status.st_size, "time": status.st_mtime_ns}
 
 

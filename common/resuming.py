@@ -48,7 +48,7 @@ class ResumableFilmJob(FilmJob):
             raise UsageError("--resume is for films in files, and not for numbered pictures.")
 
     def _film(self, source, target, name):
-        self.source, self.target = source, Path(target).resolve()
+        self.source, self.target = source, Path(target).absolute()  # of a link that itself, not what it leads to
         place, identity = Workplace(self.target), self._identity(source)
         if not place.path.exists():
             check_target(self.target, source, self.overwrite)
@@ -60,6 +60,7 @@ class ResumableFilmJob(FilmJob):
                     check_target(self.target, source, self.overwrite)
                     self._work(source, place, journal)
             place.remove()
+        self.target = self.target.resolve()
 
     def _identity(self, source):
         upscaler = self.upscaler

@@ -422,6 +422,22 @@ def test_the_second_of_two_runs_is_refused(run, film, tmp_path):
     assert files(tmp_path) == ["film.mkv", "film_espcn_x2.mkv"]
 
 
+@pytest.mark.parametrize("leads_to", ["earlier.mkv", "nowhere.mkv", "out.mkv"])
+def test_a_link_is_an_existing_result_and_is_replaced_itself(run, film, tmp_path, leads_to):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "earlier.mkv").write_bytes(b"an earlier film")
+    target = tmp_path / "out.mkv"
+    target.symlink_to("out.mkv" if leads_to == "out.mkv" else tmp_path / "elsewhere" / leads_to)
+    code, _, error = run(film, "--output", target, "--resume")
+    assert (code, error) == (1, f"Error: {target} exists already and is not overwritten.\n")
+    code, out, error = run(film, "--output", target, "--resume", "--overwrite")
+    assert (code, out.splitlines()[-1]) == (0, str(target)), error
+    assert not target.is_symlink() and len(content(target)[0]) == len(UNEVEN)
+    assert files(tmp_path) == ["elsewhere", "film.mkv", "out.mkv"]
+    assert (tmp_path / "elsewhere" / "earlier.mkv").read_bytes() == b"an earlier film"
+    assert files(tmp_path / "elsewhere") == ["earlier.mkv"]
+
+
 def test_a_folder_of_that_name_is_left_alone(run, film, tmp_path):
     (tmp_path / "film_espcn_x2.mkv.segments").mkdir()
     (tmp_path / "film_espcn_x2.mkv.segments" / "mine.txt").write_text("precious")

@@ -85,6 +85,8 @@ def make(random, valid):
             random.choice(AROUND)(work, random)
     if random.random() < 0.1:
         work["out.mkv"] = random.choice((*BEFORE, valid["out.mkv"], valid["out.mkv"]))
+    if WORK in work:
+        work = {name: content for name, content in work.items() if not name.startswith(f"{WORK}/")}
     case["files"] = {
         name: content if isinstance(content, str) else f"={base64.b64encode(content).decode()}"
         for name, content in work.items()
@@ -219,8 +221,10 @@ def lay_out(files, folder):
             os.utime(path, ns=(TIME, TIME))
         elif content.startswith("-> "):
             path.symlink_to(content[3:])
+        elif content == "folder":
+            path.mkdir(exist_ok=True)
         else:
-            {"folder": path.mkdir, "pipe": lambda path=path: os.mkfifo(path)}[content]()
+            os.mkfifo(path)
 
 
 # ---- What comes of it
