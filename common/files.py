@@ -18,15 +18,25 @@ def written_whole(path, replacing=True):
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read
-        put_in_place(temporary, path, replacing)
-    except OSError as error:
-        if str(error.filename) == str(temporary):
-            error.filename = str(path)  # which is the name that anybody knows
-        raise
+        with named(path, temporary):
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read
+            put_in_place(temporary, path, replacing)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def named(path, temporary=None):
+    """Inside, an OSError that names no file, or the `temporary` one, becomes one that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if not error.errno or str(error.filename) not in ("None", str(temporary)):
+            raise
+        # Libraries have words of their own, some of which name the temporary file as well.
+        words = os.strerror(error.errno) if error.errno in errno.errorcode else error.strerror
+        raise OSError(error.errno, words, str(path)) from error
 
 
 def put_in_place(temporary, path, replacing=True):

@@ -16,7 +16,6 @@ import numpy as np
 
 from common import backend
 from common.dataset import Dataset, crop_for_measuring
-from common.files import written_whole
 from common.logs import Log, read_log
 from common.metrics import compare, papers_protocol
 from common.networks import VGG19, Network, described_network, network
@@ -26,7 +25,7 @@ from common.recipes import Recipe
 from common.resize import resize
 from common.upscaler import Upscaler, from_unit
 from common.vgg import fetched, vgg_tensors
-from common.weights import Weights, WeightsError, initial_tensors, read_safetensors, save_weights
+from common.weights import Weights, WeightsError, initial_tensors, read_safetensors, save_weights, write_safetensors
 
 VALIDATIONS = 20  # a run is validated this many times, and a checkpoint written each time
 CHECKED_EVERY = 25  # steps between looks at the loss, which on a GPU make the host wait
@@ -272,8 +271,6 @@ class Loop:
         save_weights(run.weights_path, Weights(run.name, run.spec, self.best, info))
 
     def _save_checkpoint(self):
-        from safetensors.numpy import save_file
-
         arrays = {**self.training.state(), **{f"best/{name}": value for name, value in self.best.items()}}
         if not all(np.isfinite(array).all() for array in arrays.values()):
             self._give_up()
@@ -284,8 +281,7 @@ class Loop:
             "identity": self._identity(),
         }
         arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
-        with written_whole(self.run.checkpoint_path) as temporary:
-            save_file(arrays, temporary, metadata=header)
+        write_safetensors(self.run.checkpoint_path, arrays, header)
 
     def _load_checkpoint(self):
         path = self.run.checkpoint_path

@@ -6,7 +6,6 @@ Twenty real runs are killed at random moments by `python tests/kill_and_resume.p
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 from collections import namedtuple
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 from clips import damage, make_clip, packets_of, png
 from fuzzing import journals
+from limits import largest_file
 
 import super_resolve
 from common import joining, workplace
@@ -567,17 +567,6 @@ def test_what_cannot_be_resumed_is_wrong_usage(run, film, tmp_path, monkeypatch,
 
 
 # ---- The disk
-
-
-@contextmanager
-def largest_file(size):
-    """Inside, no file can grow beyond `size` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_disk_that_fills_up_costs_nothing_that_is_finished(run, film, tmp_path):
