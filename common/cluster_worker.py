@@ -118,7 +118,7 @@ class Worker:
         with sendable():
             begin, clocks = time.perf_counter(), Clocks()
             temporary = temporary_beside(Path(journal).with_name(f"film{Path(target).suffix}"))
-            target, joined = Path(target), partial(note_joined, journal)
+            target, joined = Path(target), partial(note_joined, journal, source)
             if is_noted(journal, target):
                 return Done([], clocks.stages, time.perf_counter() - begin, 0)  # by one that was lost just afterwards
             with clocks.stage("encode"):

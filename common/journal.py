@@ -12,7 +12,6 @@ A `common.sealed.SealedFile` with the lines
 
 import hashlib
 import os
-from collections import deque
 from contextlib import closing
 from dataclasses import asdict
 
@@ -37,12 +36,12 @@ class Journal:
     """
 
     def __init__(self, path, identity):
-        self.path = path
+        self.path, self._identity = path, identity
         self.segments, self.finished = [], {}
         self.planned, self.joined = False, None
         self._file = SealedFile(path)
         try:
-            self._read(identity)
+            self._read()
         except BaseException:
             self._file.close()
             raise
@@ -68,8 +67,12 @@ class Journal:
         self._file.add({"finished": number, **asdict(file)})
         self.finished[number] = file
 
-    def join(self, path):
-        """The film is joined, in the file `path`, which is about to get another name."""
+    def join(self, source, path):
+        """The enlarged film `source` is joined, in the file `path`, which is about to get another name.
+
+        Raises CommandError if `source` is not what it was when the work on it began.
+        """
+        _check_unchanged(source, self._identity)
         self._file.add(_joined(path))
 
     def is_joined(self, path):
@@ -82,18 +85,18 @@ class Journal:
 
     # Reading
 
-    def _read(self, identity):
+    def _read(self):
         line = 0
         try:
             for line, entry in self._file.entries():
                 if line == 1:
-                    self._check_identity(entry, identity)
+                    self._check_identity(entry)
                 else:
                     self._take(entry, line)
         except DamageError as error:
             raise self._damage(error.line) from None
         if not line:
-            self._file.add({"journal": VERSION, "identity": identity})
+            self._file.add({"journal": VERSION, "identity": self._identity})
 
     def _take(self, entry, line):
         match entry:
@@ -125,12 +128,13 @@ class Journal:
             why = ", or was written by another version of this program"
         return OtherWorkError(f"{self.path} is damaged in line {line}{why}; --overwrite begins anew.")
 
-    def _check_identity(self, entry, identity):
+    def _check_identity(self, entry):
         match entry:
             case {"journal": number, "identity": dict(before)} if number == VERSION:
                 pass
             case _:
                 raise self._damage(1)
+        identity = self._identity
         changed = [key for key in identity if before.get(key) != identity[key]]
         if set(changed) & NETWORK:
             changed = [key for key in changed if key != "weights"]  # which it does not surprise
@@ -142,10 +146,11 @@ class Journal:
             )
 
 
-def note_joined(journal, path):
+def note_joined(journal, source, path):
     """The same as `Journal.join` of the journal in the file `journal`, which is open elsewhere and not added to now."""
     with closing(SealedFile(journal)) as file:
-        deque(file.entries(), maxlen=0)
+        (_, first), *_ = file.entries()
+        _check_unchanged(source, first["identity"])
         file.add(_joined(path))
 
 
@@ -156,6 +161,12 @@ def is_noted(journal, path):
         for _, entry in file.entries():
             last = entry
     return os.path.lexists(path) and _joined(path) == last
+
+
+def _check_unchanged(source, identity):
+    """Raise CommandError if the film `source` is not that with an identity any more; that it was touched is nothing."""
+    if os.stat(source).st_size != identity["input size"] or sampled(source) != identity["input content"]:
+        raise CommandError(f"{source} is not the film any more that it was when the work on it began.")
 
 
 def _joined(path):

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 from common.cli import CommandError, UsageError
@@ -135,7 +136,7 @@ class ResumableFilmJob(FilmJob):
             [file_in(place, segment.number, suffix) for segment in journal.segments],
             place / f"film{self.target.suffix}",
             delay=max(file.delay for file in journal.finished.values()),
-            whole=journal.join,
+            whole=partial(journal.join, source),
             scale=self.upscaler.scale,
             overwrite=self.overwrite,
             **self.encoder,

@@ -21,7 +21,7 @@ from fuzzing import journals
 from limits import largest_file
 
 import super_resolve
-from common import joining, workplace
+from common import joining, resuming, workplace
 from common.film_frames import FilmFrames
 from common.images import Picture, write_picture
 from common.joining import JoiningWriter
@@ -665,6 +665,31 @@ def test_a_film_that_changes_while_it_is_worked_ends_the_work(run, film, tmp_pat
             for way in frames.ways(other):
                 with pytest.raises(InexactError):
                     list(way)
+
+
+@pytest.mark.parametrize("change", ["another", "shorter", "gone", "touched"])
+def test_sound_is_not_taken_from_a_film_that_changed_meanwhile(run, film, tmp_path, monkeypatch, change):
+    """Its frames were found by their fingerprints, or were read before."""
+    join = resuming.join
+
+    def changing(*arguments, **options):
+        data = film.read_bytes()
+        film.unlink()
+        if change == "another":
+            make_clip(film, UNEVEN, width=48, height=32, audio=[("aac", 1.2, {})])
+        elif change != "gone":
+            film.write_bytes(data if change == "touched" else data[:-5000])
+        return join(*arguments, **options)
+
+    monkeypatch.setattr(resuming, "join", changing)
+    code, out, error = run(film, "--resume", "--segment", 0.3, "--quiet")
+    if change == "touched":
+        assert (code, error) == (0, "")
+        return
+    assert (code, out, len(error.splitlines())) == (1, "", 1)
+    assert ("film.mkv does not exist." if change == "gone" else "film.mkv is not the film any more") in error
+    assert not (tmp_path / "film_espcn_x2.mkv").exists()
+    assert "00000.nut" in files(tmp_path / "film_espcn_x2.mkv.segments")
 
 
 # ---- Pictures
