@@ -159,8 +159,12 @@ def train(arguments):
 
 
 def test(arguments):
-    from common import experiments
+    from common import experiments, processes
 
+    number, size = processes.place(arguments.framework)
+    if number:  # a launcher began several, which would all write the same files
+        print(f"A test is the work of process 0; process {number} of {size} has nothing to do.", file=sys.stderr)
+        return
     with tempfile.TemporaryDirectory() as scratch:
         report = experiments.test(arguments, Path(scratch))
     cli.write_report(arguments.report, report)

@@ -85,6 +85,7 @@ class Crew:
         self._hands, self._planners, self._losses, self._unfit = [], {}, Counter(), {}
         self._able = {method: {} for method in AT_ONCE}  # hands, those that were given a task last at the end
         self._looked, self._dismissed, self._lock = 0.0, False, threading.Lock()
+        self._awaited = set()  # futures, wherever their tasks are when Ctrl-C comes
         self.paths, self.equipment, self.warnings = [], None, []
         self.nodes, self.most, self.lost = set(), 0, 0
 
@@ -101,7 +102,9 @@ class Crew:
         with self._lock:
             if self._dismissed:
                 raise DismissedError
+            self._awaited.add(task.future)
             self._events.put((self._queue, task))
+        task.future.add_done_callback(self._awaited.discard)
         return task.future
 
     def nudge(self):
@@ -138,21 +141,18 @@ class Crew:
         """End all workers and whatever waits for them."""
         with self._lock:
             self._dismissed = True
-        for hand in self._hands:
-            self._ray.kill(hand.actor)
-        for hand in self._hands:
-            for reference in hand.tasks:
-                with suppress(Exception):
-                    self._ray.get(reference, timeout=5)
-        while not self._events.empty():
-            step, *arguments = self._events.get()
-            if step == self._queue:
-                step(*arguments)
-        held = [task for hand in self._hands for task in hand.tasks.values()]
-        for task in itertools.chain(held, *self._waiting.values()):
-            if not task.future.done():
-                task.future.set_exception(DismissedError())
-        self._hands = []
+        try:
+            for hand in self._hands:
+                self._ray.kill(hand.actor)
+            for hand in self._hands:
+                for reference in hand.tasks:
+                    with suppress(Exception):
+                        self._ray.get(reference, timeout=5)
+        finally:  # also if somebody is in a hurry
+            for future in list(self._awaited):
+                if not future.done():
+                    future.set_exception(DismissedError())
+            self._hands = []
 
     def _turn(self):
         if time.monotonic() - self._looked > LOOK:

@@ -19,7 +19,7 @@ from common.film_frames import FilmFrames
 from common.images import PictureError, read_picture, write_picture
 from common.jobs import Clocks
 from common.joining import join
-from common.journal import note_joined, noted_size
+from common.journal import is_noted, note_joined
 from common.segment_work import SegmentFile, SegmentWorker
 from common.segments import Planner
 from common.upscaler import Upscaler
@@ -118,8 +118,8 @@ class Worker:
         with sendable():
             begin, clocks = time.perf_counter(), Clocks()
             temporary = temporary_beside(Path(journal).with_name(f"film{Path(target).suffix}"))
-            target, joined = Path(target), partial(note_joined, journal)
-            if target.exists() and target.stat().st_size == noted_size(journal):
+            target, joined = Path(target), partial(note_joined, journal, source)
+            if is_noted(journal, target):
                 return Done([], clocks.stages, time.perf_counter() - begin, 0)  # by one that was lost just afterwards
             with clocks.stage("encode"):
                 warnings = join(source, target, segments, files, temporary, delay=delay, whole=joined, **options)

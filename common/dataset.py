@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from common.files import written_whole
-from common.hdf5 import check_readable, damage_explained
+from common.hdf5 import UnfailingFile, check_readable, damage_explained
 from common.images import PictureError
 from common.patches import crop_to_multiple, luma_or_rgb, moving, resized, sub_images, sub_windows
 from common.stages import made_by
@@ -104,7 +104,12 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None,
     skipped = []
     pictures = [*training, *(path for path in held_back if path not in training)]
     read = made_by(READERS, partial(_read, spec), pictures)
-    with written_whole(target) as temporary, h5py.File(temporary, "w") as file, closing(read):
+    with (
+        written_whole(target) as temporary,
+        UnfailingFile(temporary, "w+") as stored_in,
+        h5py.File(stored_in, "w") as file,
+        closing(read),
+    ):
         sides = {"data": (source.image_size, spec.inputs), "label": (source.label_size, spec.channels)}
         stores = {key: _store(file, key, size, channels) for key, (size, channels) in sides.items()}
         validation, stored = file.create_group("validation"), set()
@@ -120,6 +125,7 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None,
             if path in training:
                 for data, label in _pairs(pixels, spec, source, generator, teacher):
                     _append(stores, data, label)
+            stored_in.check()
         if len(stores["data"]) == 0:
             raise DatasetError(
                 f"none of the {len(paths)} pictures gave a sub-image of {source.image_size} pixels at x{spec.scale}: "

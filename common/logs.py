@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.files import finite
+from common.files import finite, named, written_whole
 
 
 class Log:
@@ -22,15 +22,15 @@ class Log:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = [record for record in read_log(path) if record["step"] <= first_step] if first_step else []
-        self.lines = open(path, "w", encoding="utf-8")  # noqa: SIM115 - open for the whole run
-        for record in kept:
-            self.lines.write(json.dumps(record) + "\n")
+        with written_whole(path) as temporary:
+            temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        self.lines = open(path, "ab", buffering=0)  # noqa: SIM115 - open for the whole run
         self.events = _event_writer(folder)
 
     def write(self, step, **numbers):
         """One record of step `step`."""
-        self.lines.write(json.dumps(finite({"step": step, **numbers})) + "\n")
-        self.lines.flush()
+        with named(self.path):
+            self.lines.write((json.dumps(finite({"step": step, **numbers})) + "\n").encode())
         if self.events:
             self.events.scalars(step, numbers)
 
@@ -75,7 +75,7 @@ class EventWriter:
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self.file = open(folder / f"events.out.tfevents.{int(time.time())}.{os.getpid()}", "wb")  # noqa: SIM115
+        self.file = open(folder / f"events.out.tfevents.{int(time.time())}.{os.getpid()}", "wb", 0)  # noqa: SIM115
         self.records = RecordWriter(self.file)
         self.records.write(self._event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
 
@@ -95,8 +95,8 @@ class EventWriter:
 
     def _write(self, step, values):
         event = self._event(wall_time=time.time(), step=step, summary=self._summary(value=values))
-        self.records.write(event.SerializeToString())
-        self.file.flush()
+        with named(self.file.name):
+            self.records.write(event.SerializeToString())
 
     def close(self):
         self.file.close()

@@ -16,7 +16,6 @@ import numpy as np
 
 from common import backend
 from common.dataset import Dataset, crop_for_measuring
-from common.files import written_whole
 from common.logs import Log, read_log
 from common.metrics import compare, papers_protocol
 from common.networks import VGG19, Network, described_network, network
@@ -26,10 +25,9 @@ from common.recipes import Recipe
 from common.resize import resize
 from common.upscaler import Upscaler, from_unit
 from common.vgg import fetched, vgg_tensors
-from common.weights import Weights, WeightsError, initial_tensors, read_safetensors, save_weights
+from common.weights import Weights, WeightsError, initial_tensors, read_safetensors, save_weights, write_safetensors
 
 VALIDATIONS = 20  # a run is validated this many times, and a checkpoint written each time
-PLACE = ("step", "seconds")  # where a run stands
 CHECKED_EVERY = 25  # steps between looks at the loss, which on a GPU make the host wait
 
 
@@ -273,20 +271,17 @@ class Loop:
         save_weights(run.weights_path, Weights(run.name, run.spec, self.best, info))
 
     def _save_checkpoint(self):
-        from safetensors.numpy import save_file
-
         arrays = {**self.training.state(), **{f"best/{name}": value for name, value in self.best.items()}}
         if not all(np.isfinite(array).all() for array in arrays.values()):
             self._give_up()
         header = {
-            "place": json.dumps({key: getattr(self, key) for key in PLACE}),
+            "place": json.dumps({"step": self.step, "seconds": self.seconds}),
             "best_psnr": repr(self.best_psnr),
             "figures": json.dumps(self.figures),
             "identity": self._identity(),
         }
         arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
-        with written_whole(self.run.checkpoint_path) as temporary:
-            save_file(arrays, temporary, metadata=header)
+        write_safetensors(self.run.checkpoint_path, arrays, header)
 
     def _load_checkpoint(self):
         path = self.run.checkpoint_path
@@ -294,15 +289,15 @@ class Loop:
             arrays, header = read_safetensors(path)
         except WeightsError as error:
             raise TrainingError(f"There is nothing to resume: {error}") from None
-        if header.get("identity") != self._identity():
+        if completed(header.get("identity", "")) != completed(self._identity()):
             raise TrainingError(f"{path} belongs to a run with another network, recipe, precision, seed or data set.")
         try:
             self.training.load_state(arrays)
             place = json.loads(header["place"])
-            self.step, self.seconds = (place[key] for key in PLACE)
-        except (KeyError, ValueError) as error:
+            self.step, self.seconds = int(place["step"]), float(place["seconds"])
+            self.best_psnr, self.figures = float(header["best_psnr"]), dict(json.loads(header["figures"]))
+        except (KeyError, ValueError, TypeError, RecursionError) as error:
             raise TrainingError(f"{path} is not complete ({error}).") from None
-        self.best_psnr, self.figures = float(header["best_psnr"]), json.loads(header["figures"])
         self.best = {name.removeprefix("best/"): array for name, array in arrays.items() if name.startswith("best/")}
         if self.group.first and math.isfinite(self.best_psnr) and not self.run.weights_path.exists():
             self._save_weights()
@@ -344,6 +339,18 @@ class Loop:
             "validation": [[record["step"], record["psnr"]] for record in records if "psnr" in record],
             "weights": str(self.run.weights_path.resolve()),
         }
+
+
+def completed(identity):
+    """The identity of a checkpoint, given as JSON, with what networks and recipes have got since at its default.
+
+    None if it is no identity.
+    """
+    with suppress(ValueError, TypeError, RecursionError):
+        (name, spec, recipe, *rest), *data = json.loads(identity)
+        defaults = json.loads(json.dumps(asdict(Recipe())))
+        return [name, described_network(name, spec), {**defaults, **recipe}, *rest], *data
+    return None
 
 
 def same_layers(start, tensors):

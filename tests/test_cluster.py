@@ -19,7 +19,7 @@ from kill_and_resume import read
 
 import super_resolve
 from common.cli import CommandError
-from common.cluster import ENVIRONMENT, TRIES, Crew, Hand, Task
+from common.cluster import ENVIRONMENT, TRIES, Crew, DismissedError, Hand, Task
 from common.cluster_job import ClusterFilmJob, film_names, said
 from common.cluster_worker import sendable
 from common.images import Picture, PictureError, read_picture, write_picture
@@ -266,6 +266,23 @@ def test_the_task_of_a_lost_worker_is_done_again_until_it_is_to_blame_itself():
         assert crew._waiting.pop("work", []) == [task] * (losses < TRIES)
     with pytest.raises(CommandError, match="3 workers were lost on film.mkv"):
         task.future.result()
+
+
+@pytest.mark.parametrize("lost_in", ["the queue", "the hand", "between them"])
+def test_whoever_waits_for_a_crew_that_is_dismissed_is_told(lost_in):
+    """Ctrl-C comes between any two steps, also when the main thread holds a task that is nowhere else."""
+    crew = Crew("auto", None, "torch", "auto", "auto", "auto")
+    crew._ray = NoRay()
+    future = crew.submit(0, "work", "film.mkv")
+    if lost_in != "the queue":
+        _, task = crew._events.get()
+    if lost_in == "the hand":
+        crew._queue(task)
+    crew.dismiss()
+    with pytest.raises(DismissedError):
+        future.result(timeout=0)
+    with pytest.raises(DismissedError):
+        crew.submit(0, "work", "film.mkv")
 
 
 @pytest.mark.parametrize(

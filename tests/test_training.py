@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from common import training
 from common.dataset import Dataset, Source, build
@@ -15,7 +16,7 @@ from common.images import Picture, write_picture
 from common.logs import Log
 from common.networks import network
 from common.training import Interrupted, Run, TrainingError, train
-from common.weights import load_weights
+from common.weights import load_weights, read_safetensors
 
 FRAMEWORKS = ("tensorflow", "torch")
 SPEC = network("espcn", scale=2, widths=(8, 4))
@@ -146,6 +147,45 @@ def test_resume_without_or_with_a_foreign_checkpoint_is_refused(dataset, tmp_pat
     train(a_run(dataset, tmp_path, steps=2))
     with pytest.raises(TrainingError, match="another network, recipe, precision, seed or data set"):
         train(a_run(dataset, tmp_path, steps=4, seed=1, resume=True))
+
+
+def test_a_checkpoint_from_before_an_option_existed_goes_on_with_its_default(dataset, tmp_path):
+    """As long as it is the default that is asked for."""
+    train(a_run(dataset, tmp_path, steps=2))
+    path = tmp_path / "espcn_x2_widths-8-4.checkpoint"
+    arrays, header = read_safetensors(path)
+    (name, spec, recipe, *rest), *data = json.loads(header["identity"])
+    spec, recipe = json.loads(spec), dict(recipe)
+    del spec["activation"], recipe["mesh_weight"], recipe["betas"]
+    header["identity"] = json.dumps([[name, json.dumps(spec), recipe, *rest], *data])
+    save_file(arrays, path, metadata=header)
+    other = a_run(dataset, tmp_path, steps=4, resume=True)
+    for changed in ({"mesh_weight": 1.0}, {"betas": (0.9, 0.99)}):
+        with pytest.raises(TrainingError, match="another network, recipe, precision, seed or data set"):
+            train(dataclasses.replace(other, recipe=dataclasses.replace(RECIPE, **changed)))
+    assert train(other)["steps"] == 4
+
+
+@pytest.mark.parametrize("identity", ["", "7", "[]", "[[[]]]", "[" * 10**5, '[["espcn", "{", {}, 0, "fp32"], [], []]',
+                                      '[["espcn", 3, null, 0, "fp32"], [], []]'])  # fmt: skip
+def test_a_checkpoint_of_nothing_known_is_refused(identity, dataset, tmp_path):
+    train(a_run(dataset, tmp_path, steps=2))
+    path = tmp_path / "espcn_x2_widths-8-4.checkpoint"
+    arrays, header = read_safetensors(path)
+    save_file(arrays, path, metadata={**header, "identity": identity})
+    with pytest.raises(TrainingError, match="another network, recipe, precision, seed or data set"):
+        train(a_run(dataset, tmp_path, steps=4, resume=True))
+
+
+@pytest.mark.parametrize("part", [{"place": "[1, 2]"}, {"place": '{"step": "x"}'}, {"place": "[" * 10**5},
+                                  {"best_psnr": "much"}, {"figures": "7"}])  # fmt: skip
+def test_a_checkpoint_that_does_not_say_where_it_stands_is_refused(part, dataset, tmp_path):
+    train(a_run(dataset, tmp_path, steps=2))
+    path = tmp_path / "espcn_x2_widths-8-4.checkpoint"
+    arrays, header = read_safetensors(path)
+    save_file(arrays, path, metadata={**header, **part})
+    with pytest.raises(TrainingError, match="is not complete"):
+        train(a_run(dataset, tmp_path, steps=4, resume=True))
 
 
 def test_a_data_set_of_another_network_is_refused(dataset, tmp_path):
