@@ -13,7 +13,6 @@ import threading
 from collections import Counter
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -30,7 +29,8 @@ from common.video_reader import VIDEO_SUFFIXES
 HELD_BACK_EVERY = 20  # every 20th picture of the folder is for validation, at least one, at most 10
 HELD_BACK_MOST = 10
 FRAME_STEPS = (1, 2)  # frames apart in the windows cut from a clip; 2 shows faster motion
-READERS = 2  # threads; decompressing pictures is half of the work
+READERS = 2  # threads; decompressing pictures is most of the work
+LARGE = 16 << 20  # samples of a picture from which on no two are in memory as floats
 LARGEST_SIDE = 2048  # of a sub-image, 32 of which HDF5 still takes as a chunk
 LARGEST_FACTOR = 16  # by which pictures are resized, or its inverse
 CHUNK = 32  # sub-images an HDF5 chunk holds
@@ -88,8 +88,8 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None,
     Paths are pictures, or, for networks that see several frames, videos as well; one named several times counts as
     often. Each is also used resized by the factors of `source.enlargements` other than 1. Labels are the pictures, or
     what a `common.teacher.Teacher` draws of them. Memory holds a few pictures or clips at a time: one that is cut and
-    those that are read meanwhile. The file appears under its name only when it is whole. Raises DatasetError if no
-    sub-image comes of it.
+    those that are read and shrunk meanwhile. The file appears under its name only when it is whole. Raises DatasetError
+    if no sub-image comes of it.
     """
     import h5py
 
@@ -100,10 +100,15 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None,
         if not 1 / LARGEST_FACTOR <= factor <= LARGEST_FACTOR:
             raise DatasetError(f"pictures are resized by 1/{LARGEST_FACTOR} to {LARGEST_FACTOR}, not by {factor:g}.")
     training, held_back = split(list(paths))
+    trained, validated = set(training), set(held_back)
     generator = np.random.default_rng(source.seed)
     skipped = []
-    pictures = [*training, *(path for path in held_back if path not in training)]
-    read = made_by(READERS, partial(_read, spec), pictures)
+    pictures = [*training, *(path for path in held_back if path not in trained)]
+
+    def read_one(path):
+        return _read(path, path in trained, path in validated, spec, source, generator, teacher)
+
+    read = made_by(READERS, read_one, pictures)
     with (
         written_whole(target) as temporary,
         UnfailingFile(temporary, "w+") as stored_in,
@@ -111,22 +116,23 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None,
         closing(read),
     ):
         sides = {"data": (source.image_size, spec.inputs), "label": (source.label_size, spec.channels)}
-        stores = {key: _store(file, key, size, channels) for key, (size, channels) in sides.items()}
+        stores = [_Store(file, key, size, channels) for key, (size, channels) in sides.items()]
         validation, stored = file.create_group("validation"), set()
-        for done, (path, (pixels, why)) in enumerate(zip(pictures, read, strict=True)):
+        for done, (path, (pixels, pairs, why)) in enumerate(zip(pictures, read, strict=True)):
             report(done, len(pictures), skipped)
             if why:
                 skipped.append((path, why))
                 continue
-            if path in held_back and path not in stored and is_measurable(pixels, spec):
+            if pixels is not None and path not in stored and is_measurable(pixels, spec):
                 stored.add(path)
                 same = f"{len(validation)} " if Path(path).name in validation else ""
                 validation.create_dataset(f"{same}{Path(path).name}", data=pixels)
-            if path in training:
-                for data, label in _pairs(pixels, spec, source, generator, teacher):
-                    _append(stores, data, label)
+            for pair in pairs:
+                for store, rows in zip(stores, pair, strict=True):
+                    store.append(rows)
             stored_in.check()
-        if len(stores["data"]) == 0:
+        count, _ = (store.finished() for store in stores)
+        if count == 0:
             raise DatasetError(
                 f"none of the {len(paths)} pictures gave a sub-image of {source.image_size} pixels at x{spec.scale}: "
                 "they are damaged, too few or too small."
@@ -136,27 +142,61 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None,
             good = (path for path in training if path not in bad and is_measurable(_pixels(path, spec), spec))
             for path in islice(good, 1):
                 validation.create_dataset(Path(path).name, data=_pixels(path, spec))
-        attributes = {**vars(source), "enlargements": json.dumps(source.enlargements), "count": len(stores["data"])}
+        attributes = {**vars(source), "enlargements": json.dumps(source.enlargements), "count": count}
         file.attrs.update({**attributes, "scale": spec.scale, "complete": True})
     return skipped
 
 
-def _store(file, key, size, channels):
-    shape = (size, size, channels)
-    return file.create_dataset(key, (0, *shape), "f4", chunks=(CHUNK, *shape), maxshape=(None, *shape))
+class _Store:
+    """The sub-images of one kind in a data set that is built: gathered to chunks, each of which is written as it is."""
+
+    def __init__(self, file, key, size, channels):
+        shape = (size, size, channels)
+        self.array = file.create_dataset(key, (0, *shape), "f4", chunks=(CHUNK, *shape), maxshape=(None, *shape))
+        self.chunk, self.held = np.zeros((CHUNK, *shape), np.float32), 0
+
+    def append(self, rows):
+        """Take over arrays of sub-images (n, size, size, channels)."""
+        for row in rows:
+            while len(row):
+                part, row = row[: CHUNK - self.held], row[CHUNK - self.held :]
+                self.chunk[self.held : self.held + len(part)] = part
+                self.held += len(part)
+                if self.held == CHUNK:
+                    self._write()
+
+    def _write(self):
+        begin = len(self.array)
+        self.array.resize(begin + self.held, axis=0)
+        self.array.id.write_direct_chunk((begin, 0, 0, 0), self.chunk)  # a copy less than through HDF5's own memory
+        self.held = 0
+
+    def finished(self):
+        """Write what is left; returns how many sub-images there are."""
+        if self.held:
+            self.chunk[self.held :] = 0
+            self._write()
+        return len(self.array)
 
 
-def _read(spec, path):
-    """(pixels, None), or (None, why) of what is damaged."""
+def _read(path, for_training, for_validation, spec, source, generator, teacher):
+    """(pixels to validate with, or None, what is to be cut, None) of a picture or clip, or (None, [], why it cannot).
+
+    What can be made of it at once is: not of clips and large pictures, which would be much, nor for networks of several
+    frames, for which random numbers must be drawn in order, nor by a teacher, who draws one picture at a time.
+    """
     try:
-        return _pixels(path, spec), None
+        pixels = _pixels(path, spec)
     except (PictureError, VideoError) as error:
-        return None, str(error)
+        return None, [], str(error)
+    pairs = _pairs(pixels, spec, source, generator, teacher) if for_training else []
+    at_once = pixels.ndim == 3 and pixels.size <= LARGE and spec.frames == 1 and not teacher
+    return pixels if for_validation else None, list(pairs) if at_once else pairs, None
 
 
 def _pixels(path, spec):
     """A picture (H, W, C), or a video as (T, H, W, 1) luma, in 8 or 16 bit."""
-    from common.images import read_picture
+    from common.images import read_pixels
 
     if is_clip(path):
         from common.video import open_video
@@ -166,7 +206,7 @@ def _pixels(path, spec):
         # 16-bit samples stand for [0, 1]; deeper video has its 16 .. 235 in the unit of 255 at any depth.
         deep = [(frame.luma / (255 << (frame.bits - 8)) * 65535).round() for frame in frames if frame.bits > 8]
         return np.stack(deep or [frame.luma for frame in frames]).clip(0, 65535).astype(frames[0].luma.dtype)[..., None]
-    return read_picture(path).pixels
+    return read_pixels(path)
 
 
 def is_clip(path):
@@ -175,7 +215,7 @@ def is_clip(path):
 
 
 def _pairs(pixels, spec, source, generator, teacher=None):
-    """Yield (data, label) of all sub-images of a picture or clip at every enlargement."""
+    """Yield (data, label), arrays of sub-images each, of a picture or clip at every enlargement."""
     clip = pixels if pixels.ndim == 4 else pixels[None]
     for factor in source.enlargements:
         frames = [resized(luma_or_rgb(frame, spec.colour), factor) for frame in clip]
@@ -189,14 +229,7 @@ def _pairs(pixels, spec, source, generator, teacher=None):
         for step in (1,) if still else FRAME_STEPS:
             moved = moving(clip_luma[0], spec.frames, generator) if still else clip_luma
             data, label = sub_windows(moved, spec, *sizes, step)
-            yield data if generator.random() < 0.5 else data[..., ::-1], label  # a film may as well run backwards
-
-
-def _append(stores, data, label):
-    for key, new in (("data", data), ("label", label)):
-        store = stores[key]
-        store.resize(len(store) + len(new), axis=0)
-        store[len(store) - len(new) :] = new
+            yield [data if generator.random() < 0.5 else data[..., ::-1]], [label]  # a film may as well run backwards
 
 
 def is_built(target, source):

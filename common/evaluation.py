@@ -5,7 +5,7 @@ from itertools import tee
 
 import numpy as np
 
-from common.color import rgb_to_ycbcr, ycbcr_to_rgb
+from common.color import rgb_of_planes, rgb_to_ycbcr
 from common.metrics import Protocol, compare, papers_protocol
 from common.networks import Network
 from common.patches import crop_to_multiple, luma_or_rgb
@@ -141,4 +141,4 @@ def viewable(output, pixels, scale):
     if output.shape[-1] == 3 or pixels.shape[-1] == 1:
         return from_unit(output, pixels.dtype)
     chroma = resize(resize(rgb_to_ycbcr(to_unit(pixels))[..., 1:], 1 / scale), scale)
-    return from_unit(ycbcr_to_rgb(np.concatenate([output, chroma], axis=-1)), pixels.dtype)
+    return rgb_of_planes(output[..., 0], chroma[..., 0], chroma[..., 1], pixels.dtype)

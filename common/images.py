@@ -1,9 +1,10 @@
 """Read and write still pictures without losing anything: depth, transparency, orientation, profile, EXIF, resolution.
 
-The decoders are Pillow (8 bits a channel), OpenCV (16-bit PNG) and tifffile (16-bit TIFF); none of them is ever given a
-path, so file names in any script work, and each file's own structure is checked first, because some decoders return a
-half-grey picture for a truncated file. PNG and TIFF are written here rather than by a library, as no library writes
-16-bit colour, 16-bit grey with alpha, ICC profile, EXIF and resolution together.
+The decoders are Pillow (8 bits a channel), OpenCV (16-bit PNG, and 8-bit PNG of which pixels alone are wanted; its
+import takes long) and tifffile (16-bit TIFF); none of them is ever given a path, so file names in any script work, and
+each file's own structure is checked first, because some decoders return a half-grey picture for a truncated file. PNG
+and TIFF are written here rather than by a library, as no library writes 16-bit colour, 16-bit grey with alpha, ICC
+profile, EXIF and resolution together.
 
 Not kept: XMP, IPTC and text comments, EXIF thumbnails of turned pictures, and all but the first frame or page.
 """
@@ -138,6 +139,14 @@ def read_picture(path):
         return _upright(_READERS[kind](data))
 
 
+def read_pixels(path):
+    """`read_picture(path).pixels`, of most PNGs in less time and memory. Raises PictureError likewise."""
+    data, kind = _read_bytes(path)
+    with _clear_errors(path, kind):
+        pixels = _plain_pixels(data) if kind == "PNG" else None
+        return _upright(_READERS[kind](data)).pixels if pixels is None else pixels
+
+
 def picture_size(path):
     """(width, height) in pixels of the picture in the file `path`, as it is stored, without decoding it.
 
@@ -197,7 +206,8 @@ def _rest(file, path):
     """What is left of an open file, piece by piece, unless that is more than any picture needs."""
     limit = MAX_BYTES if os.path.isfile(path) else MAX_STREAMED_BYTES
     size = os.fstat(file.fileno()).st_size
-    while size <= limit and (piece := file.read(1 << 20)):
+    most = min(size, 1 << 20) or 1 << 20  # as much memory is taken for a piece, however short it turns out to be
+    while size <= limit and (piece := file.read(most)):
         size = max(size, file.tell() if file.seekable() else size + len(piece))
         yield piece
     if size > limit:
@@ -264,9 +274,9 @@ _pillow_settings = threading.Lock()
 
 @contextmanager
 def _own_limits():
-    """While a picture is read, Pillow's size limit is lifted, as it is below ours, and its remarks are not printed.
+    """Pillow's size limit is lifted in this context, as it is below ours, and its remarks are not printed.
 
-    Both settings are those of the whole process, so one thread at a time.
+    Both settings are those of the whole process, so one thread at a time, and not while it decompresses pixels.
     """
     from PIL import Image
 
@@ -283,12 +293,17 @@ def _read_simple(data, kind):
     """JPEG, BMP and GIF, and the pixels of other formats."""
     from PIL import Image
 
-    with _own_limits(), Image.open(io.BytesIO(data), formats=[kind.upper()]) as image:
+    with _own_limits():
+        image = Image.open(io.BytesIO(data), formats=[kind.upper()])
         _check_size(*image.size)
         frames = 1 if kind == "TIFF" else getattr(image, "n_frames", 1)
-        image.load()
+        if kind == "TIFF":
+            image.load()  # which looks at the limit again
+    with image:
+        image.load()  # most of the work, which several threads may do at a time
         icc, exif, dpi = (image.info.get(name) for name in ("icc_profile", "exif", "dpi"))
-        samples, icc, losses = _expand(image, icc)
+        with _own_limits():
+            samples, icc, losses = _expand(image, icc)
     if frames > 1:
         losses.append(f"Only the first of its {frames} frames was read.")
     return _picture(samples, icc=icc or None, exif=exif or None, dpi=_dpi(dpi), format=kind, warnings=losses)
@@ -354,7 +369,7 @@ def _read_png(data):
     width, height, depth, colour = struct.unpack_from(">IIBB", chunks[b"IHDR"])
     _check_size(width, height)
     if depth == 16:
-        samples = _decode_with_opencv(bare)
+        samples = _decode_16_bits(bare)
         # OpenCV has no grey with alpha, it repeats the grey.
         picture = _picture(samples[..., [0, 3]] if colour == _PNG_GREY_ALPHA else samples)
     else:
@@ -372,6 +387,17 @@ def _read_png(data):
     picture.exif = chunks.get(b"eXIf")
     picture.icc = _png_profile(chunks.get(b"iCCP"))
     return picture
+
+
+def _plain_pixels(data):
+    """The pixels of a PNG of 8-bit grey or RGB that is not turned, or None if it is another, or damaged."""
+    chunks, bare = _png_chunks(data)
+    width, height, *kind = struct.unpack_from(">IIBB", chunks[b"IHDR"])
+    _check_size(width, height)
+    if kind not in ([8, _PNG_GREY], [8, _PNG_RGB]) or b"eXIf" in chunks:
+        return None
+    samples = _decode_with_opencv(bare)
+    return None if samples is None else samples.reshape(height, width, -1)
 
 
 def _png_chunks(data):
@@ -401,14 +427,22 @@ def _png_chunks(data):
 
 
 def _decode_with_opencv(data):
-    """(H, W) or (H, W, 3 or 4) uint16 samples of a 16-bit file, RGB order."""
+    """(H, W) or (H, W, 3 or 4) uint8 or uint16 samples, RGB order; None if it cannot decode them."""
     import cv2
 
-    samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    if samples is None or samples.ndim == 2:
+        return samples
+    return cv2.cvtColor(samples, cv2.COLOR_BGR2RGB if samples.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+
+
+def _decode_16_bits(data):
+    samples = _decode_with_opencv(data)
     if samples is None or samples.dtype != np.uint16:
         raise PictureError("is damaged or compressed in a way that is not supported")
-    if samples.ndim == 3:
-        samples = samples[..., [2, 1, 0, 3][: samples.shape[2]]]
     return samples
 
 
@@ -482,7 +516,7 @@ def _read_tiff_of_16_bits(data, tiff):
     if tiff.number(_COMPRESSION, _UNCOMPRESSED) in (_UNCOMPRESSED, _DEFLATE, _OLD_DEFLATE):
         samples = _decode_with_tifffile(data)
     elif tiff.number(_PLANAR, 1) == 1 and count in (1, 3, 4):
-        samples = _decode_with_opencv(data)  # it knows LZW; separate planes and grey with alpha it reads wrongly
+        samples = _decode_16_bits(data)  # separate planes and grey with alpha are read wrongly
     else:
         raise PictureError("is compressed in a way that is not supported; save it uncompressed or with deflate")
     samples = samples.reshape(*samples.shape[:2], count)

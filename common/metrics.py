@@ -6,10 +6,14 @@ sigma 1.5, 'valid' positions only, no downsampling).
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from common.color import luma
+
+RUN = 1 << 15  # numbers that are compared at a time, as the caches hold what they are on the way
+ROWS, COLUMNS = 32, 160  # of the places whose SSIM is computed at a time, likewise
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,11 @@ def compare(truth, estimate, protocol):
 def psnr(truth, estimate, peak=1.0):
     """Peak signal-to-noise ratio in dB of two arrays of one shape; infinite if they are equal."""
     _same_shape(truth, estimate)
-    error = np.mean(np.square(np.asarray(truth, np.float64) - np.asarray(estimate, np.float64)))
+    kind = np.result_type(truth, estimate, np.float32)  # holds differences of 8 and 16 bits exactly
+    truth, estimate, error = np.ravel(truth), np.ravel(estimate), 0.0
+    for run in (slice(first, first + RUN) for first in range(0, len(truth), RUN)):
+        difference = np.subtract(truth[run], estimate[run], dtype=kind).astype(np.float64, copy=False)
+        error += difference @ difference / len(truth)
     return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))
 
 
@@ -55,12 +63,36 @@ def ssim(truth, estimate, peak=1.0, window=11, sigma=1.5, k1=0.01, k2=0.03):
     _same_shape(truth, estimate)
     if min(np.shape(truth)[:2]) < window:
         return float("nan")
-    x, y = (np.asarray(image, np.float64) for image in (truth, estimate))
-    mean_x, mean_y, xx, yy, xy = (_gaussian(image, window, sigma) for image in (x, y, x * x, y * y, x * y))
-    c1, c2 = (k1 * peak) ** 2, (k2 * peak) ** 2
-    similarity = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    similarity *= (2 * (xy - mean_x * mean_y) + c2) / (xx - mean_x**2 + yy - mean_y**2 + c2)
-    return float(similarity.mean())
+    constants = 2 * (k1 * peak) ** 2, 2 * (k2 * peak) ** 2
+    total, width = 0.0, window - 1
+    for x, y in zip(*(np.moveaxis(np.atleast_3d(image), -1, 0) for image in (truth, estimate)), strict=True):
+        rows, columns = (length - width for length in x.shape)
+        for top in range(0, rows, ROWS):
+            for left in range(0, columns, COLUMNS):
+                part = slice(top, top + ROWS + width), slice(left, left + COLUMNS + width)
+                total += _similarity(x[part], y[part], window, sigma, *constants)
+    return total / (rows * columns * np.size(truth) / x.size)
+
+
+def _similarity(x, y, window, sigma, c1, c2):
+    """Sum of the index over all windows that lie in two planes.
+
+    It is written with the sum and the difference of both, so that four Gaussian means do, of these and of their
+    squares, where the published form has five: with s = x + y, d = x - y and <> for the mean, 4 <x> <y> is <s>^2 -
+    <d>^2, 2 (<x>^2 + <y>^2) is <s>^2 + <d>^2, and likewise with variances.
+    """
+    maps = np.empty((4, *x.shape))
+    np.add(x, y, out=maps[0], dtype=np.float64)
+    np.subtract(x, y, out=maps[1], dtype=np.float64)
+    np.square(maps[:2], out=maps[2:])
+    sums, differences, sums_varying, differences_varying = _gaussian(maps, window, sigma)
+    sums *= sums
+    differences *= differences
+    sums_varying -= sums
+    differences_varying -= differences
+    similarity = (sums - differences + c1) / (sums + differences + c1)
+    similarity *= (sums_varying - differences_varying + c2) / (sums_varying + differences_varying + c2)
+    return similarity.sum()
 
 
 def _prepare(image, protocol):
@@ -87,10 +119,24 @@ def _same_shape(truth, estimate):
         raise ValueError(f"pictures of different sizes cannot be compared: {np.shape(truth)} and {np.shape(estimate)}")
 
 
-def _gaussian(image, window, sigma):
-    """Separable Gaussian mean of every full window ('valid')."""
+def _gaussian(maps, window, sigma):
+    """Separable Gaussian mean of every full window of (n, H, W) maps, as products with small banded matrices."""
+    rows, columns = maps.shape[1] - window + 1, maps.shape[2] - window + 1
+    bands = _bands(window, sigma)
+    maps = bands[:rows, : rows + window - 1] @ maps
+    result = np.empty((len(maps), rows, columns))
+    for left in range(0, columns, ROWS):
+        width = min(ROWS, columns - left)
+        band = bands[:width, : width + window - 1].T
+        np.matmul(maps[..., left : left + width + window - 1], band, out=result[..., left : left + width])
+    return result
+
+
+@lru_cache
+def _bands(window, sigma):
+    """(ROWS, ROWS + window - 1): the weights of as many neighbouring windows, each a place further."""
     taps = np.exp(-((np.arange(window) - (window - 1) / 2) ** 2) / (2 * sigma**2))
-    taps /= taps.sum()
-    rows, columns = image.shape[0] - window + 1, image.shape[1] - window + 1
-    image = sum(tap * image[i : i + rows] for i, tap in enumerate(taps))
-    return sum(tap * image[:, i : i + columns] for i, tap in enumerate(taps))
+    bands = np.zeros((ROWS, ROWS + window - 1))
+    for place in range(ROWS):
+        bands[place, place : place + window] = taps / taps.sum()
+    return bands

@@ -17,7 +17,7 @@ def luma_or_rgb(pixels, colour):
         planes = luma(pixels)[..., None] if pixels.shape[-1] == 3 else pixels
     else:
         planes = pixels if pixels.shape[-1] == 3 else np.repeat(pixels, 3, axis=-1)
-    return (planes / np.float64(np.iinfo(pixels.dtype).max)).astype(np.float32)
+    return planes.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
 
 
 def crop_to_multiple(image, scale):
@@ -51,11 +51,12 @@ def label_offset(spec, image_size, label_size):
 
 
 def sub_images(high, spec, image_size, label_size, stride, label=None):
-    """(data, label) of all sub-images of one picture: (N, image_size, image_size, C), (N, label_size, label_size, C).
+    """(data, label) of all sub-images of one picture, row by row of their places: (rows, columns, image_size,
+    image_size, C) and (rows, columns, label_size, label_size, C), both views of what they are cut from.
 
     high: (H, W, C) float32. `image_size` and `stride` are in pixels of the network's input, `label_size` in pixels of
     its output; the label is the centre of what the sub-image covers, of the picture `label` if there is one, as big as
-    `high` cropped to a multiple of the scale. A picture too small for one gives N = 0.
+    `high` cropped to a multiple of the scale. A picture too small for one gives no rows.
     """
     high = np.ascontiguousarray(crop_to_multiple(high, spec.scale))
     low = degrade(high, spec) if min(high.shape[:2]) >= spec.scale else high[:0]
@@ -77,9 +78,10 @@ def neighbours(time, radius, first, last):
 
 
 def sub_windows(clip, spec, image_size, label_size, stride, step=1):
-    """(data, label) of all sub-images of all frames of a clip, as `sub_images` for a network that sees several frames.
+    """(data, label) of all sub-images of all frames of a clip, for a network that sees several frames: (N, image_size,
+    image_size, frames) and (N, label_size, label_size, 1).
 
-    clip: (T, H, W) float32 luma. Each data (image_size, image_size, frames) is a window of frames `step` apart.
+    clip: (T, H, W) float32 luma. Each data is a window of frames `step` apart; the sizes are as for `sub_images`.
     """
     highs = [np.ascontiguousarray(crop_to_multiple(frame[..., None], spec.scale)) for frame in clip]
     lows = [degrade(high, spec) for high in highs]
@@ -90,7 +92,12 @@ def sub_windows(clip, spec, image_size, label_size, stride, step=1):
         if spec.optical_flow:
             window = compensated(window, spec.optical_flow)
         parts.append(_pairs(window, high, spec, image_size, label_size, stride))
-    return tuple(np.concatenate(kind) for kind in zip(*parts, strict=True))
+    return tuple(np.concatenate([in_one_row(part) for part in kind]) for kind in zip(*parts, strict=True))
+
+
+def in_one_row(windows):
+    """(rows, columns, ...) as (rows * columns, ...)."""
+    return windows.reshape(-1, *windows.shape[2:])
 
 
 def moving(plane, frames, generator):
@@ -113,9 +120,8 @@ def moving(plane, frames, generator):
 
 
 def _windows(image, size, stride):
-    """(N, size, size, C) windows of `image` at every `stride`, row by row."""
-    channels = image.shape[-1]
+    """(rows, columns, size, size, C) view of the windows of `image` at every `stride`."""
     if min(image.shape[:2]) < size:
-        return np.empty((0, size, size, channels), image.dtype)
+        return np.empty((0, 0, size, size, image.shape[-1]), image.dtype)
     views = np.lib.stride_tricks.sliding_window_view(image, (size, size), axis=(0, 1))[::stride, ::stride]
-    return views.transpose(0, 1, 3, 4, 2).reshape(-1, size, size, channels)
+    return views.transpose(0, 1, 3, 4, 2)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from common import backend
-from common.color import rgb_to_ycbcr, ycbcr_to_rgb
+from common.color import luma, rgb_of_planes, rgb_to_ycbcr
 from common.motion import compensated
 from common.patches import luma_or_rgb
 from common.resize import resize
@@ -74,9 +74,9 @@ class Upscaler:
             for place, output in self.tiles(pixels, to_unit):
                 high[place] = from_unit(output, pixels.dtype)
             return high
-        for place, output in self.tiles(pixels, lambda crop: rgb_to_ycbcr(to_unit(crop))[..., :1]):
+        for place, output in self.tiles(pixels, lambda crop: luma(to_unit(crop))[..., None]):
             chroma = enlarged(pixels, *place, self.scale, convert=lambda crop: rgb_to_ycbcr(to_unit(crop))[..., 1:])
-            high[place] = from_unit(ycbcr_to_rgb(np.concatenate([output, chroma], axis=-1)), pixels.dtype)
+            high[place] = rgb_of_planes(output[..., 0], chroma[..., 0], chroma[..., 1], pixels.dtype)
         return high
 
     def _rgb(self, pixels):
@@ -194,11 +194,10 @@ class Upscaler:
         """What the network needs to see for one tile, the picture's edge repeated beyond it."""
         if self.spec.upscale_first:
             return enlarged(low, rows, columns, self.scale, self.spec.halo, convert)
-        rows, columns = (inside(axis, self.spec.halo, limit) for axis, limit in zip((rows, columns), size, strict=True))
-        top, left = rows.min(), columns.min()
-        crop = convert(low[top : rows.max() + 1, left : columns.max() + 1])
+        (rows, columns), beyond = inside((rows, columns), self.spec.halo, size)
+        crop = convert(low[rows, columns])
         repeats = self.spec.inputs // crop.shape[-1]  # a picture is a film that stands still
-        return np.repeat(crop[np.ix_(rows - top, columns - left)], repeats, axis=-1)
+        return np.repeat(edge_repeated(crop, *beyond, (0, 0)), repeats, axis=-1)
 
     def _tile_size(self, size):
         sides, halo = size, self.spec.halo
@@ -217,18 +216,32 @@ class Upscaler:
 def enlarged(low, rows, columns, scale, halo=0, convert=lambda crop: crop):
     """Rows and columns (slices, widened by `halo`) of the bicubic enlargement of `low`, without making all of it.
 
-    Beyond the edge of the enlargement its edge is repeated. Returns (h, w, C) float32.
+    Beyond the edge of the enlargement its edge is repeated. Returns (h, w, C) float32, in memory plane by plane.
     """
-    wanted = [inside(axis, halo, length * scale) for axis, length in zip((rows, columns), low.shape[:2], strict=True)]
-    begin = [max(0, axis.min() // scale - SUPPORT) for axis in wanted]
-    end = [min(length, axis.max() // scale + 1 + SUPPORT) for axis, length in zip(wanted, low.shape[:2], strict=True)]
-    high = resize(convert(low[begin[0] : end[0], begin[1] : end[1]]), scale)
-    return high[np.ix_(wanted[0] - begin[0] * scale, wanted[1] - begin[1] * scale)]
+    wanted, beyond = inside((rows, columns), halo, [length * scale for length in low.shape[:2]])
+    begin = [max(0, axis.start // scale - SUPPORT) for axis in wanted]
+    end = [(axis.stop - 1) // scale + 1 + SUPPORT for axis in wanted]
+    crop = convert(low[begin[0] : end[0], begin[1] : end[1]])
+    high = resize(np.ascontiguousarray(np.moveaxis(crop, -1, 0)), scale, axes=(1, 2))
+    places = (slice(axis.start - scale * b, axis.stop - scale * b) for axis, b in zip(wanted, begin, strict=True))
+    return np.moveaxis(edge_repeated(high[(slice(None), *places)], (0, 0), *beyond), 0, -1)
 
 
-def inside(axis, halo, length):
-    """Positions of a slice widened by `halo` to both sides, those outside [0, length) moved to the nearest inside."""
-    return np.clip(np.arange(axis.start - halo, axis.stop + halo), 0, length - 1)
+def inside(axes, halo, size):
+    """(slices, beyond): what of slices widened by `halo` to both sides lies inside [0, length) of `size`, and how much
+    of each lies (before, behind) it.
+    """
+    slices, beyond = [], []
+    for axis, length in zip(axes, size, strict=True):
+        begin, end = axis.start - halo, axis.stop + halo
+        slices.append(slice(max(0, begin), min(length, end)))
+        beyond.append((max(0, -begin), max(0, end - length)))
+    return slices, beyond
+
+
+def edge_repeated(array, *beyond):
+    """`array`, its edges repeated (before, behind) each axis."""
+    return np.pad(array, beyond, mode="edge") if np.any(beyond) else array
 
 
 def between_neighbours(high, low, scale):

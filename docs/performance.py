@@ -181,7 +181,7 @@ def training(quick):
 
 def around(quick):
     """What is done around the network for a frame of ESPCN x3, in milliseconds."""
-    from common.color import rgb_to_ycbcr, ycbcr_to_rgb
+    from common.color import luma, rgb_of_planes, rgb_to_ycbcr
     from common.metrics import psnr, ssim
     from common.upscaler import Upscaler
     from common.video_frames import Frame
@@ -189,15 +189,16 @@ def around(quick):
 
     rows, columns = (side // 3 // (4 if quick else 1) for side in (HEIGHT, WIDTH))
     generator, upscaler = np.random.default_rng(0), Upscaler(weights_for("espcn", 3), "torch", "cpu")
-    luma = generator.integers(16, 236, (rows, columns), np.uint8)
-    frame = Frame(luma, (luma[::2, ::2].copy(), luma[1::2, 1::2].copy()))
-    low, high = (generator.random((rows * scale, columns * scale, 3), np.float32) for scale in (1, 3))
+    grey = generator.integers(16, 236, (rows, columns), np.uint8)
+    frame = Frame(grey, (grey[::2, ::2].copy(), grey[1::2, 1::2].copy()))
+    low = generator.random((rows, columns, 3), np.float32)
+    high = generator.random((3, 3 * rows, 3 * columns), np.float32)
     work = {
         "frame": lambda: upscaler.frame([frame]),
         "bicubic of the chroma": lambda: upscaler._chroma(frame, True),
-        "colour conversion of a picture": lambda: (rgb_to_ycbcr(low), ycbcr_to_rgb(high)),
-        "PSNR": lambda: psnr(high[..., 0], high[..., 1]),
-        "SSIM": lambda: ssim(high[..., 0], high[..., 1]),
+        "colour conversion of a picture": lambda: (luma(low), rgb_to_ycbcr(low), rgb_of_planes(*high, np.uint8)),
+        "PSNR": lambda: psnr(*high[:2]),
+        "SSIM": lambda: ssim(*high[:2]),
     }
     for function in work.values():
         function()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.color import LUMA_WEIGHTS, luma, rgb_to_ycbcr, ycbcr_to_rgb
+from common.color import LUMA_WEIGHTS, luma, rgb_of_planes, rgb_to_ycbcr, ycbcr_to_rgb
 
 MATLAB = {
     (0, 0, 0): (16, 128, 128),
@@ -106,6 +106,32 @@ def test_the_type_and_shape_are_kept(kind):
         assert result.shape == colours.shape
     assert luma(colours).dtype == kind
     assert luma(colours).shape == colours.shape[:2]
+
+
+@pytest.mark.parametrize("convert", [luma, rgb_to_ycbcr, ycbcr_to_rgb])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_what_is_converted_beside_it_changes_no_pixel(kind, convert):
+    colours = np.tile(random_colours(kind), (3, 4, 1))
+    assert np.array_equal(convert(colours), np.tile(convert(random_colours(kind)), (3, 4, *[1] * (convert != luma))))
+
+
+def test_luma_of_every_colour_is_the_exact_sum_rounded():
+    """Of the 16.7 million colours 194 lie just between two values, where digits beyond the 15th decide."""
+    green, blue = np.mgrid[0:256, 0:256]
+    for red in range(0, 256, 15):
+        colours = np.stack([np.full_like(green, red), green, blue], axis=-1)
+        whole, rest = divmod(colours @ (65481, 128553, 24966) + 4_080_000 + 127_500, 255_000)
+        assert (luma(colours.astype(np.uint8)) == whole)[rest != 0].all()
+        assert (rest == 0).mean() < 1e-3
+
+
+@pytest.mark.parametrize(("kind", "error"), [(np.uint8, 1e-4), (np.uint16, 0.05)])
+def test_planes_become_colours_that_are_rounded(kind, error):
+    planes = np.random.default_rng(2).normal(0.5, 0.3, (3, 300, 221)).astype(np.float32)  # also impossible ones
+    exact = ycbcr_to_rgb(np.moveaxis(planes, 0, -1).astype(np.float64)) * np.iinfo(kind).max
+    rgb = rgb_of_planes(*planes, kind)
+    assert rgb.dtype == kind
+    assert np.abs(rgb - exact).max() <= 0.5 + error
 
 
 def test_impossible_colours_are_clipped():

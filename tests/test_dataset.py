@@ -179,7 +179,7 @@ def test_small_pictures_among_large_ones_are_no_trouble(folder, target, make_pix
 
 @pytest.mark.parametrize("crash", [KeyboardInterrupt, OSError(28, "No space left on device"), MemoryError])
 def test_a_crash_leaves_nothing_behind(crash, folder, target, monkeypatch):
-    paths, read, left = folder(5), images.read_picture, [3]
+    paths, read, left = folder(5), images.read_pixels, [3]
 
     def failing(path):
         left[0] -= 1
@@ -187,7 +187,7 @@ def test_a_crash_leaves_nothing_behind(crash, folder, target, monkeypatch):
             raise crash
         return read(path)
 
-    monkeypatch.setattr(images, "read_picture", failing)
+    monkeypatch.setattr(images, "read_pixels", failing)
     with pytest.raises(crash if isinstance(crash, type) else type(crash)):
         built(target, paths)
     assert list(target.parent.iterdir()) == []
@@ -202,7 +202,7 @@ def test_a_crash_leaves_the_data_set_of_before_untouched(folder, target, monkeyp
     def failing(path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(images, "read_picture", failing)
+    monkeypatch.setattr(images, "read_pixels", failing)
     with pytest.raises(KeyboardInterrupt):
         built(target, paths, stride=3)
     assert target.read_bytes() == before
@@ -500,4 +500,4 @@ def test_memory_does_not_grow_with_the_number_of_pictures(folder, target):
 
     paths = folder(60, 120, 120)
     peak(paths[:3])  # what is loaded and cached once
-    assert peak(paths) < 2 * peak(paths[:15])  # four times as many; how many are decoded at once is by chance
+    assert peak(paths) < 1.3 * peak(paths[:15])  # four times as many

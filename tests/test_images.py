@@ -10,6 +10,7 @@ import threading
 import tracemalloc
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,18 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
 
 from common import images, samples
-from common.images import WRITABLE_SUFFIXES, Picture, PictureError, find_pictures, read_picture, write_picture
+from common.images import (
+    WRITABLE_SUFFIXES,
+    Picture,
+    PictureError,
+    find_pictures,
+    read_picture,
+    read_pixels,
+    write_picture,
+)
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -108,6 +117,10 @@ def assert_samples(picture, pixels, alpha=None):
     else:
         assert picture.alpha.dtype == pixels.dtype
         np.testing.assert_array_equal(picture.alpha, alpha)
+
+
+def same_samples(first, second):
+    return first.dtype == second.dtype and np.array_equal(first, second)
 
 
 def refusal(call, *args, **kwargs):
@@ -236,6 +249,7 @@ def test_every_kind_is_read_exactly(kind, tmp_path):
     assert_samples(picture, pixels, *alpha)
     assert picture.format.lower() == kind.split()[0].rstrip(",")
     assert picture.warnings == []
+    assert same_samples(read_pixels(tmp_path / "picture"), picture.pixels)
 
 
 @pytest.mark.parametrize("suffix", (".png", ".tif"))
@@ -324,6 +338,11 @@ def test_orientation_is_applied_and_reset(orientation, suffix, depth, tmp_path):
     assert exif_tags(picture.exif)[0][ExifTags.Base.Make] == "Maker"
     if suffix != ".webp":
         assert picture.dpi == ((300, 150) if orientation < 5 else (150, 300))
+
+
+def test_pixels_alone_are_upright_too(tmp_path):
+    write_picture(tmp_path / "turned.png", picture_of(noise(3), exif=exif_block(6)))
+    assert same_samples(read_pixels(tmp_path / "turned.png"), noise(3)[::-1].swapaxes(0, 1))
 
 
 def test_tiff_of_others_with_an_orientation(tmp_path):
@@ -539,6 +558,7 @@ def test_truncated_files_are_refused_wherever_they_end(kind, tmp_path):
     for size in np.linspace(18, len(content) - 4, 25).astype(int):
         (tmp_path / "cut").write_bytes(content[:size])
         message = refusal(read_picture, tmp_path / "cut")
+        assert refusal(read_pixels, tmp_path / "cut") == message
         assert "incomplete" in message or "cut short" in message or "damaged" in message, message
 
 
@@ -551,9 +571,39 @@ def test_damaged_files_raise_nothing_but_picture_errors(kind, tmp_path):
         content[places] = generator.integers(0, 256, 3)
         (tmp_path / "damaged").write_bytes(content.tobytes())
         try:
-            read_picture(tmp_path / "damaged")
+            picture = read_picture(tmp_path / "damaged")
         except PictureError as error:
             assert "\n" not in str(error)
+            assert refusal(read_pixels, tmp_path / "damaged") == str(error)
+        else:
+            assert same_samples(read_pixels(tmp_path / "damaged"), picture.pixels)
+
+
+@pytest.mark.parametrize("harm", [lambda stream: stream[: len(stream) // 2], lambda stream: stream[:-4] + b"oops"])
+def test_a_png_of_right_checksums_whose_pixels_are_damaged(harm, tmp_path):
+    content = TRUNCATABLE["png"]
+    begin = content.index(b"IDAT")
+    (length,) = struct.unpack_from(">I", content, begin - 4)
+    stream = content[begin + 4 : begin + 4 + length]
+    (tmp_path / "harmed").write_bytes(content[: begin - 4] + chunk(b"IDAT", harm(stream)) + chunk(b"IEND", b""))
+    for read in (read_picture, read_pixels):
+        assert "damaged" in refusal(read, tmp_path / "harmed")
+
+
+def test_pictures_are_decompressed_side_by_side(tmp_path, monkeypatch):
+    (tmp_path / "picture").write_bytes(TRUNCATABLE["jpeg"])
+    both, load, met = threading.Barrier(2, timeout=20), ImageFile.ImageFile.load, []
+
+    def together(image):
+        if not any(image is other for other in met):  # it is called again when there is nothing left to do
+            met.append(image)
+            both.wait()
+        return load(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", together)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(read_picture, [tmp_path / "picture"] * 2)
+    assert same_samples(first.pixels, second.pixels)
 
 
 def test_a_flipped_bit_in_a_png_is_noticed(tmp_path):

@@ -41,16 +41,39 @@ def test_psnr_of_integers_does_not_wrap_around():
     assert psnr(np.uint8([10]), np.uint8([11]), peak=255) == pytest.approx(48.1308, abs=1e-4)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32, np.float64])
+def test_psnr_is_the_mean_of_the_squared_differences(kind):
+    generator, peak = np.random.default_rng(3), 1 if np.issubdtype(kind, np.floating) else np.iinfo(kind).max
+    truth, estimate = ((generator.random((300, 333)) * peak).astype(kind) for _ in range(2))
+    mean = np.mean(np.square(truth.astype(np.float64) - estimate))
+    assert psnr(truth, estimate, peak) == pytest.approx(10 * np.log10(peak**2 / mean), abs=1e-7)
+
+
 def test_equal_pictures(make_pixels):
     picture = make_pixels(20, 20, 1)[..., 0] / 255
     assert psnr(picture, picture) == float("inf")
     assert ssim(picture, picture) == pytest.approx(1)
 
 
-def test_ssim_is_that_of_scikit_image(make_pixels):
-    truth, estimate = noisy_pair(make_pixels)
+@pytest.mark.parametrize(("height", "width"), [(48, 37), (11, 200), (43, 171), (75, 332)])
+def test_ssim_is_that_of_scikit_image(height, width, make_pixels):
+    truth, estimate = noisy_pair(make_pixels, 1, height, width)
     assert ssim(truth, estimate) == pytest.approx(skimage_ssim(truth, estimate, data_range=1), abs=1e-7)
     assert 0.3 < ssim(truth, estimate) < 0.99
+
+
+def test_ssim_is_the_mean_of_its_published_form(make_pixels):
+    truth, estimate = noisy_pair(make_pixels, 1, 75, 203)
+    taps = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    window = np.outer(taps, taps) / taps.sum() ** 2
+
+    def mean(image):
+        return np.einsum("ijkl,kl->ij", np.lib.stride_tricks.sliding_window_view(image, (11, 11)), window)
+
+    x, y, c1, c2 = mean(truth), mean(estimate), 0.01**2, 0.03**2
+    covariance, variances = mean(truth * estimate) - x * y, mean(truth**2) - x**2 + mean(estimate**2) - y**2
+    index = (2 * x * y + c1) * (2 * covariance + c2) / ((x**2 + y**2 + c1) * (variances + c2))
+    assert ssim(truth, estimate) == pytest.approx(index.mean(), abs=1e-12)
 
 
 def test_ssim_with_a_peak_of_255(make_pixels):

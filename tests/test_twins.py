@@ -12,7 +12,7 @@ from torch import nn
 
 from common import backend
 from common.networks import NETWORKS, network
-from common.patches import degrade, luma_or_rgb, sub_images, sub_windows
+from common.patches import degrade, in_one_row, luma_or_rgb, sub_images, sub_windows
 from common.samples import photograph
 from common.weights import initial_tensors, shipped_scales, weights_for
 
@@ -93,7 +93,8 @@ def small_batches(spec, recipe, picture):
     """Seeded batches of 8 real sub-images."""
     label = (recipe.image_size - 2 * spec.margin) * spec.factor
     if spec.frames == 1:
-        data, label = sub_images(luma_or_rgb(picture, spec.colour), spec, recipe.image_size, label, 5)
+        windows = sub_images(luma_or_rgb(picture, spec.colour), spec, recipe.image_size, label, 5)
+        data, label = map(in_one_row, windows)
     else:
         data, label = sub_windows(clip_of(picture, spec), spec, recipe.image_size, label, 5)
     generator = np.random.default_rng(0)
