@@ -23,6 +23,7 @@ from common.patches import crop_to_multiple, neighbours
 from common.processes import Alone, Lost
 from common.recipes import Recipe
 from common.resize import resize
+from common.starting import started
 from common.upscaler import Upscaler, from_unit
 from common.vgg import fetched, vgg_tensors
 from common.weights import Weights, WeightsError, initial_tensors, read_safetensors, save_weights, write_safetensors
@@ -49,8 +50,7 @@ class Run:
 
     dataset: HDF5 file of common/dataset.py. folder: where checkpoint, weights and logs go. The run ends after `steps`
     steps, or after `minutes` of training. vgg_weights: Keras' file of VGG19, for content losses that compare its
-    features; None fetches it. It starts from the layers that `start` has in common with the network, so the
-    weights of another scale are a good start.
+    features; None fetches it. start: `Weights` to begin with, see common/starting.py.
     """
 
     name: str
@@ -139,7 +139,7 @@ class Loop:
         self._check_dataset()
         tensors = initial_tensors(run.spec, run.seed)
         if run.start:
-            tensors |= same_layers(run.start.tensors, tensors)
+            tensors = started(run.start, run.spec, tensors, run.seed)
         with group.scope():
             self.training = self._training(tensors)
         self.validator = Validator(run, dataset, tensors) if group.first else None
@@ -351,14 +351,6 @@ def completed(identity):
         defaults = json.loads(json.dumps(asdict(Recipe())))
         return [name, described_network(name, spec), {**defaults, **recipe}, *rest], *data
     return None
-
-
-def same_layers(start, tensors):
-    """Those of `start` whose name and shape `tensors` have too. Raises TrainingError if no kernel is among them."""
-    same = {key: array for key, array in start.items() if key in tensors and array.shape == tensors[key].shape}
-    if not any(array.ndim > 1 for array in same.values()):
-        raise TrainingError("The weights to start from have no layer in common with this network.")
-    return same
 
 
 def centre(picture, size):

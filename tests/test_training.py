@@ -15,6 +15,7 @@ from common.dataset import Dataset, Source, build
 from common.images import Picture, write_picture
 from common.logs import Log
 from common.networks import network
+from common.starting import StartError, started
 from common.training import Interrupted, Run, TrainingError, train
 from common.weights import load_weights, read_safetensors
 
@@ -128,10 +129,10 @@ def test_weights_of_another_scale_are_a_start(dataset, tmp_path):
     report = train(a_run(dataset, tmp_path, steps=2))
     start = load_weights(report["weights"])
     other = dataclasses.replace(start, network=dataclasses.replace(SPEC, scale=3))
-    begun = training.same_layers(other.tensors, {"conv1.weight": start.tensors["conv1.weight"]})
+    begun = started(other, SPEC, {"conv1.weight": start.tensors["conv1.weight"]}, 0)
     assert np.array_equal(begun["conv1.weight"], start.tensors["conv1.weight"])
-    with pytest.raises(TrainingError, match="no layer in common"):
-        training.same_layers(start.tensors, {"conv1.weight": np.zeros((1, 1, 3, 3))})
+    with pytest.raises(StartError, match="no layer in common"):
+        started(other, SPEC, {"conv1.weight": np.zeros((1, 1, 3, 3))}, 0)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
