@@ -13,6 +13,7 @@ here, with weights made on the spot; of the others the shipped weights are taken
 import argparse
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -149,27 +150,24 @@ def soak(way, film, flash, folder, framework="torch", interval=0.25):
     target.parent.mkdir()
     line = [sys.executable, ROOT / "super_resolve.py", film, "--output", target, "--model", model, "--scale", "2"]
     line += [*flags, "--framework", framework, "--threads", "1", "--quiet", *weights_for_soaking(model, folder)]
-    errors = (folder / "errors").open("w+")
-    begin = time.monotonic()
-    process = subprocess.Popen([str(word) for word in line], stdout=subprocess.DEVNULL, stderr=errors)
-    samples, ended = [], 0
-    while not ended:
-        if any(target.parent.iterdir()):  # it has begun
-            samples += observed(process.pid)
-        time.sleep(interval)
-        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
-    result.seconds, result.cpu = time.monotonic() - begin, usage.ru_utime + usage.ru_stime
-    process.returncode = os.waitstatus_to_exitcode(status)
-    errors.seek(0)
-    said = errors.read()
-    if process.returncode or said:
-        result.faults.append(f"exit code {process.returncode}: {said[-500:]}")
+    said, samples, begin = folder / "errors", [], time.monotonic()
+    with said.open("w") as errors:
+        process = subprocess.Popen([str(word) for word in line], stdout=subprocess.DEVNULL, stderr=errors)
+    try:
+        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+            if any(target.parent.iterdir()):  # it has begun
+                samples += observed(process.pid)
+            time.sleep(interval)
+        process.returncode = os.waitstatus_to_exitcode(ended[1])
+    finally:
+        process.kill()  # if we are interrupted
+    result.seconds, result.cpu = time.monotonic() - begin, ended[2].ru_utime + ended[2].ru_stime
+    if process.returncode or said.stat().st_size:
+        result.faults.append(f"exit code {process.returncode}: {said.read_text()[-500:]}")
     if not process.returncode:
         look_at_process(result, samples)
         look_at_film(result, film, target, flash)
-    for path in target.parent.iterdir():
-        path.unlink()
-    target.parent.rmdir()
+    shutil.rmtree(target.parent)
     return result
 
 
@@ -231,16 +229,20 @@ COLUMNS = ("way", "frames", "seconds", "CPU s", "MB", "MB more", "files", "files
            "last sound, ms off", "flash to click, ms", "faults")  # fmt: skip
 
 
-def table(results):
-    """The lines of a Markdown table of `Soaked`."""
-    yield f"| {' | '.join(COLUMNS)} |"
-    yield "|" + "---|" * len(COLUMNS)
-    for each in results:
-        cells = [each.way, each.frames, f"{each.seconds:.0f}", f"{each.cpu:.0f}"]
-        cells += [f"{each.memory[0]:.0f}", f"{each.memory[1] - each.memory[0]:.1f}"]
-        cells += [each.files[0], each.files[1] - each.files[0], f"{each.last_frame:.1f}", f"{each.last_sound:.1f}"]
-        cells += [f"{each.flash_to_click:.1f}", len(each.faults)]
-        yield f"| {' | '.join(map(str, cells))} |"
+def row(cells):
+    """A line of a Markdown table."""
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def cells(result):
+    """The cells of a `Soaked`."""
+    memory, files = result.memory, result.files
+    return (
+        *(result.way, result.frames, f"{result.seconds:.0f}", f"{result.cpu:.1f}"),
+        *(f"{memory[0]:.0f}", f"{memory[1] - memory[0]:.1f}", files[0], files[1] - files[0]),
+        *(f"{off:.1f}" for off in (result.last_frame, result.last_sound, result.flash_to_click)),
+        len(result.faults),
+    )
 
 
 def main(argv=None):
@@ -250,15 +252,18 @@ def main(argv=None):
     parse.add_argument("--framework", choices=["torch", "tensorflow"], default="torch", help="default: %(default)s")
     parse.add_argument("--suffix", default=".mkv", help="of the films (default: %(default)s)")
     arguments = parse.parse_args(argv)
-    results = []
+    faults = []
     with tempfile.TemporaryDirectory() as name:
         film = Path(name) / f"film{arguments.suffix}"
         flash = make_film(film, max(4, round(60 * arguments.minutes)))
+        print(row(COLUMNS))
+        print("|" + "---|" * len(COLUMNS), flush=True)
         for way in arguments.ways:
-            results.append(soak(way, film, flash, Path(name), arguments.framework))
-            print(f"{way}: {'; '.join(results[-1].faults) or 'no fault'}", flush=True)
-    print("\n".join(table(results)))
-    return 1 if any(result.faults for result in results) else 0
+            result = soak(way, film, flash, Path(name), arguments.framework)
+            print(row(cells(result)), flush=True)
+            faults += [f"{way}: {fault}" for fault in result.faults]
+    print("\n".join(faults))
+    return 1 if faults else 0
 
 
 if __name__ == "__main__":
