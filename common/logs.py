@@ -15,7 +15,7 @@ class Log:
     """Writes each record to `FILE.jsonl`, and its numbers as scalars to `folder` for TensorBoard.
 
     Both are written through at once, so that a run can be watched. `first_step`: records from there on, left over from
-    a run that was interrupted after its last checkpoint, are dropped.
+    a run that was interrupted after its last checkpoint, are dropped. `is_in_use` tells whether a run writes a log.
     """
 
     def __init__(self, path, folder, first_step=0):
@@ -25,6 +25,7 @@ class Log:
         with written_whole(path) as temporary:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
         self.lines = open(path, "ab", buffering=0)  # noqa: SIM115 - open for the whole run
+        _lock(self.lines)
         self.events = _event_writer(folder)
 
     def write(self, step, **numbers):
@@ -43,6 +44,27 @@ class Log:
         self.lines.close()
         if self.events:
             self.events.close()
+
+
+def is_in_use(path):
+    """Whether the log `path` is that of a run at work, in whatever process."""
+    if not os.path.exists(path):
+        return False
+    with open(path, "ab") as file:
+        return not _lock(file)
+
+
+def _lock(file):
+    """Whether this process has locked an open file, which ends with the file; True where there are no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):  # of other systems, and other disks
+        pass
+    return True
 
 
 def read_log(path):

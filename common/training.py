@@ -16,7 +16,7 @@ import numpy as np
 
 from common import backend
 from common.dataset import Dataset, crop_for_measuring
-from common.logs import Log, read_log
+from common.logs import Log, is_in_use, read_log
 from common.metrics import compare, papers_protocol
 from common.networks import VGG19, Network, described_network, network
 from common.patches import crop_to_multiple, neighbours
@@ -137,6 +137,8 @@ class Loop:
     def __init__(self, run, dataset, progress, group):
         self.run, self.dataset, self.progress, self.group = run, dataset, progress, group
         self._check_dataset()
+        if group.first and is_in_use(run.log_path):
+            raise TrainingError(f"Another run is at work on {run.log_path}; give this one another --checkpoint_dir.")
         tensors = initial_tensors(run.spec, run.seed)
         if run.start:
             tensors = started(run.start, run.spec, tensors, run.seed)

@@ -226,6 +226,18 @@ def test_a_new_run_sets_the_old_one_aside(dataset, tmp_path):
     assert all(np.array_equal(before[key], kept[key]) for key in before)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_second_of_two_runs_in_a_folder_is_refused(resume, dataset, tmp_path):
+    train(a_run(dataset, tmp_path, steps=2))
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.*")}
+    log = Log(tmp_path / "espcn_x2_widths-8-4.jsonl", tmp_path / "tensorboard", first_step=2)
+    with pytest.raises(TrainingError, match="Another run is at work on .*_x2_widths-8-4[.]jsonl; .*checkpoint_dir"):
+        train(a_run(dataset, tmp_path, steps=4, resume=resume))
+    log.close()
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.*")} == before
+    assert train(a_run(dataset, tmp_path, steps=4, resume=resume))["steps"] == 4
+
+
 def test_weights_that_are_no_numbers_are_never_saved(dataset, tmp_path):
     recipe = dataclasses.replace(RECIPE, clip_norm=float("nan"))
     with pytest.raises(TrainingError, match="no number any more at step 1; a --learning_rate below [^;]*help[.]$"):
