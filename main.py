@@ -74,6 +74,9 @@ def parser():
         metavar="FACTOR",
         help="use each picture resized by these factors, e.g. 1 0.8 0.6 (default: 1)",
     )
+    train.add_argument(
+        "--teacher", metavar="FILE", help="learn what the network of this weights file draws, not the true pictures"
+    )
     train.add_argument("--learning_rate", type=cli.positive(float), help="its peak; it decays to zero")
     train.add_argument("--optimizer", choices=["soap", "adam", "sgd"])
     train.add_argument("--loss", choices=["mse", "l1", "charbonnier"])
@@ -156,8 +159,12 @@ def train(arguments):
 
 
 def test(arguments):
-    from common import experiments
+    from common import experiments, processes
 
+    number, size = processes.place(arguments.framework)
+    if number:  # a launcher began several, which would all write the same files
+        print(f"A test is the work of process 0; process {number} of {size} has nothing to do.", file=sys.stderr)
+        return
     with tempfile.TemporaryDirectory() as scratch:
         report = experiments.test(arguments, Path(scratch))
     cli.write_report(arguments.report, report)

@@ -25,10 +25,12 @@ SHARE = 4  # CPUs of a worker
 STORE = 100 << 20  # bytes for objects on a node of our own; only weights and paths lie there
 LOOK = 2.0  # seconds between two looks at the nodes
 PATIENCE = 300.0  # seconds in which one worker at least must be ready
+PARTING = 5.0  # seconds in which workers that are dismissed may remove what they have not finished
 TRIES = 3  # workers that a task may cost before it is to blame; and a node, with nothing done, before it is
 # What a worker does beside its main work, in a thread each, and how many tasks of a kind it is given at once: pictures
 # are so small that the next one lies ready.
 BESIDE = {"plan": 1, "join": 1}
+STOP = {"stop": 1}  # and whatever it is at
 AT_ONCE = {"plan": 16, "join": 1, "work": 1, "picture": 2}
 ENVIRONMENT = {  # of Ray, read when it is imported and when a cluster is started
     "RAY_worker_niceness": "0",  # workers are no background here
@@ -85,6 +87,7 @@ class Crew:
         self._hands, self._planners, self._losses, self._unfit = [], {}, Counter(), {}
         self._able = {method: {} for method in AT_ONCE}  # hands, those that were given a task last at the end
         self._looked, self._dismissed, self._lock = 0.0, False, threading.Lock()
+        self._awaited = set()  # futures, wherever their tasks are when Ctrl-C comes
         self.paths, self.equipment, self.warnings = [], None, []
         self.nodes, self.most, self.lost = set(), 0, 0
 
@@ -101,7 +104,9 @@ class Crew:
         with self._lock:
             if self._dismissed:
                 raise DismissedError
+            self._awaited.add(task.future)
             self._events.put((self._queue, task))
+        task.future.add_done_callback(self._awaited.discard)
         return task.future
 
     def nudge(self):
@@ -114,7 +119,7 @@ class Crew:
         self._ray = connect(self._address)
         try:
             self._shared = self._ray.put(self._weights)
-            self._kind = self._ray.remote(concurrency_groups=BESIDE)(Worker)
+            self._kind = self._ray.remote(concurrency_groups={**BESIDE, **STOP})(Worker)
             begin = time.monotonic()
             while self.equipment is None:
                 self._turn()
@@ -138,21 +143,27 @@ class Crew:
         """End all workers and whatever waits for them."""
         with self._lock:
             self._dismissed = True
+        try:
+            self._stop_writing()
+            for hand in self._hands:
+                self._ray.kill(hand.actor)
+        finally:  # also if somebody is in a hurry
+            for future in list(self._awaited):
+                if not future.done():
+                    future.set_exception(DismissedError())
+            self._hands = []
+
+    def _stop_writing(self):
+        """Have workers give up what they write; one that is killed leaves it, and is not dead at once."""
+        at_it = []
         for hand in self._hands:
-            self._ray.kill(hand.actor)
-        for hand in self._hands:
-            for reference in hand.tasks:
-                with suppress(Exception):
-                    self._ray.get(reference, timeout=5)
-        while not self._events.empty():
-            step, *arguments = self._events.get()
-            if step == self._queue:
-                step(*arguments)
-        held = [task for hand in self._hands for task in hand.tasks.values()]
-        for task in itertools.chain(held, *self._waiting.values()):
-            if not task.future.done():
-                task.future.set_exception(DismissedError())
-        self._hands = []
+            writing = [reference for reference, task in hand.tasks.items() if task.method not in ("begin", "plan")]
+            if writing:
+                hand.actor.stop.options(concurrency_group="stop").remote()
+                at_it += writing
+        if at_it:
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.wait(at_it, num_returns=len(at_it), timeout=PARTING)
 
     def _turn(self):
         if time.monotonic() - self._looked > LOOK:
@@ -328,7 +339,7 @@ def connect(address):
     try:
         with terminable():  # for Ray takes the signal for itself
             ray.init(address=address, **options)
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - Ray raises that itself where a node does not start in time
         if address == "auto":
             raise CommandError("This machine belongs to no Ray cluster: ray start --address HOST:PORT.") from error
         raise CommandError(f"There is no Ray cluster to be used at {address}.") from error

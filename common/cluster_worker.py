@@ -19,7 +19,7 @@ from common.film_frames import FilmFrames
 from common.images import PictureError, read_picture, write_picture
 from common.jobs import Clocks
 from common.joining import join
-from common.journal import note_joined, noted_size
+from common.journal import is_noted, note_joined
 from common.segment_work import SegmentFile, SegmentWorker
 from common.segments import Planner
 from common.upscaler import Upscaler
@@ -52,9 +52,13 @@ class Done:
 
 
 class Worker:
-    """Enlarges segments and pictures, one at a time; `plan` and `join` may be called beside, from one thread each."""
+    """Enlarges segments and pictures, one at a time; `plan` and `join` may be called beside, from one thread each.
+
+    `stop`, from any thread, ends what it is at, if it can, and whatever comes then.
+    """
 
     def __init__(self, framework):
+        self._stopped = False
         with suppress(Exception):  # which `begin` will meet again, and can tell of
             backend.load(framework, "runtime")  # in the main thread, as not all libraries can be loaded in another
 
@@ -73,6 +77,10 @@ class Worker:
             self._film, self._open, self._plans = None, ExitStack(), {}
             function = self._upscaler.function
             return Equipment(function.device, function.precision, versions())
+
+    def stop(self):
+        """Give up the work, so that what is unfinished is removed before this process is ended."""
+        self._stopped = True
 
     def plan(self, source, seconds, last):
         """The `Segment` of the film `source` that follows `last`, or None behind the last one."""
@@ -94,7 +102,8 @@ class Worker:
         with sendable():
             begin, worker = time.perf_counter(), self._worker(source, target, encoder)
             before = dict(worker.stages)
-            file = worker.work(segment, path)
+            self._go_on()
+            file = worker.work(segment, path, self._go_on)
             stages = {name: spent - before[name] for name, spent in worker.stages.items()}
             pixels = segment.frames * worker.info.width * worker.info.height
             return Done(file, stages, time.perf_counter() - begin, pixels)
@@ -103,6 +112,7 @@ class Worker:
         """Enlarge a picture, which grows in the folder `place`; returns a `Done` with warnings."""
         with sendable():
             begin, clocks = time.perf_counter(), Clocks()
+            self._go_on()
             with clocks.stage("decode"):
                 picture = read_picture(source)
             with clocks.stage("network"):
@@ -117,13 +127,18 @@ class Worker:
         """Put the `files` of all segments together as the film `target`; returns a `Done` with warnings."""
         with sendable():
             begin, clocks = time.perf_counter(), Clocks()
+            self._go_on()
             temporary = temporary_beside(Path(journal).with_name(f"film{Path(target).suffix}"))
-            target, joined = Path(target), partial(note_joined, journal)
-            if target.exists() and target.stat().st_size == noted_size(journal):
+            target, joined = Path(target), partial(note_joined, journal, source)
+            if is_noted(journal, target):
                 return Done([], clocks.stages, time.perf_counter() - begin, 0)  # by one that was lost just afterwards
             with clocks.stage("encode"):
                 warnings = join(source, target, segments, files, temporary, delay=delay, whole=joined, **options)
             return Done(warnings, clocks.stages, time.perf_counter() - begin, 0)
+
+    def _go_on(self, *frames):
+        if self._stopped:
+            raise CommandError("The work was given up.")
 
     def _worker(self, source, target, encoder):
         """The SegmentWorker of a film, which stays open until another film comes."""

@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from common.files import written_whole
-from common.hdf5 import check_readable, damage_explained
+from common.hdf5 import UnfailingFile, check_readable, damage_explained
 from common.images import PictureError
-from common.patches import crop_to_multiple, luma_or_rgb, moving, sub_images, sub_windows
-from common.resize import resize
+from common.patches import crop_to_multiple, luma_or_rgb, moving, resized, sub_images, sub_windows
 from common.stages import made_by
 from common.video_frames import VideoError
 from common.video_reader import VIDEO_SUFFIXES
@@ -83,13 +82,14 @@ def describe(paths):
     return f"{' + '.join(folders)}, {len(times)} pictures, {hashlib.sha256(files.encode()).hexdigest()[:12]}"
 
 
-def build(target, paths, spec, source, report=lambda done, total, skipped: None):
+def build(target, paths, spec, source, report=lambda done, total, skipped: None, teacher=None):
     """Write the data set `target` from `paths`; returns [(path, why)] of those skipped as damaged.
 
     Paths are pictures, or, for networks that see several frames, videos as well; one named several times counts as
-    often. Each is also used resized by the factors of `source.enlargements` other than 1. Memory holds a few
-    pictures or clips at a time: one that is cut and those that are read and shrunk meanwhile. The file appears under
-    its name only when it is whole. Raises DatasetError if no sub-image comes of it.
+    often. Each is also used resized by the factors of `source.enlargements` other than 1. Labels are the pictures, or
+    what a `common.teacher.Teacher` draws of them. Memory holds a few pictures or clips at a time: one that is cut and
+    those that are read and shrunk meanwhile. The file appears under its name only when it is whole. Raises DatasetError
+    if no sub-image comes of it.
     """
     import h5py
 
@@ -106,10 +106,15 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None)
     pictures = [*training, *(path for path in held_back if path not in trained)]
 
     def read_one(path):
-        return _read(path, path in trained, path in validated, spec, source, generator)
+        return _read(path, path in trained, path in validated, spec, source, generator, teacher)
 
     read = made_by(READERS, read_one, pictures)
-    with written_whole(target) as temporary, h5py.File(temporary, "w") as file, closing(read):
+    with (
+        written_whole(target) as temporary,
+        UnfailingFile(temporary, "w+") as stored_in,
+        h5py.File(stored_in, "w") as file,
+        closing(read),
+    ):
         sides = {"data": (source.image_size, spec.inputs), "label": (source.label_size, spec.channels)}
         stores = [_Store(file, key, size, channels) for key, (size, channels) in sides.items()]
         validation, stored = file.create_group("validation"), set()
@@ -125,6 +130,7 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None)
             for pair in pairs:
                 for store, rows in zip(stores, pair, strict=True):
                     store.append(rows)
+            stored_in.check()
         count, _ = (store.finished() for store in stores)
         if count == 0:
             raise DatasetError(
@@ -173,18 +179,18 @@ class _Store:
         return len(self.array)
 
 
-def _read(path, for_training, for_validation, spec, source, generator):
+def _read(path, for_training, for_validation, spec, source, generator, teacher):
     """(pixels to validate with, or None, what is to be cut, None) of a picture or clip, or (None, [], why it cannot).
 
     What can be made of it at once is: not of clips and large pictures, which would be much, nor for networks of several
-    frames, for which random numbers must be drawn in order.
+    frames, for which random numbers must be drawn in order, nor by a teacher, who draws one picture at a time.
     """
     try:
         pixels = _pixels(path, spec)
     except (PictureError, VideoError) as error:
         return None, [], str(error)
-    pairs = _pairs(pixels, spec, source, generator) if for_training else []
-    at_once = pixels.ndim == 3 and pixels.size <= LARGE and spec.frames == 1
+    pairs = _pairs(pixels, spec, source, generator, teacher) if for_training else []
+    at_once = pixels.ndim == 3 and pixels.size <= LARGE and spec.frames == 1 and not teacher
     return pixels if for_validation else None, list(pairs) if at_once else pairs, None
 
 
@@ -208,17 +214,15 @@ def is_clip(path):
     return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
-def _pairs(pixels, spec, source, generator):
+def _pairs(pixels, spec, source, generator, teacher=None):
     """Yield (data, label), arrays of sub-images each, of a picture or clip at every enlargement."""
     clip = pixels if pixels.ndim == 4 else pixels[None]
     for factor in source.enlargements:
-        frames = [luma_or_rgb(frame, spec.colour) for frame in clip]
-        if factor != 1:
-            frames = [np.clip(resize(frame, factor), 0, 1) for frame in frames]
+        frames = [resized(luma_or_rgb(frame, spec.colour), factor) for frame in clip]
         sizes = source.image_size, source.label_size, source.stride
         if spec.frames == 1:
-            for frame in frames:
-                yield sub_images(frame, spec, *sizes)
+            for picture, frame in zip(clip, frames, strict=True):
+                yield sub_images(frame, spec, *sizes, label=teacher and teacher(picture, factor))
             continue
         still = len(frames) == 1
         clip_luma = np.stack([frame[..., 0] for frame in frames])

@@ -110,6 +110,8 @@ def prepared_dataset(arguments, spec, recipe, folder, scratch, group):
     if prepared:
         return Path(prepared[0])
     pictures = pictures_of(given, scratch)
+    described = describe(pictures) if given else "the embedded photographs"
+    teacher = teacher_of(arguments, spec)
     source = Source(
         model=arguments.model,
         network=spec.to_json(),
@@ -117,13 +119,14 @@ def prepared_dataset(arguments, spec, recipe, folder, scratch, group):
         label_size=recipe.label_size or (recipe.image_size - 2 * spec.margin) * spec.factor,
         stride=recipe.stride,
         enlargements=tuple(arguments.augment),
-        pictures=describe(pictures) if given else "the embedded photographs",
+        pictures=f"{described}, labels by {teacher.title}" if teacher else described,
         seed=arguments.seed,
     )
     target = folder / f"{title_of(arguments.model, spec)}.h5"
     if group.first and not is_built(target, source):
         with cli.ProgressBar("Cutting sub-images") as bar:
-            skipped = build(target, pictures, spec, source, lambda done, total, skipped: bar(done / total, done, {}))
+            report = lambda done, total, skipped: bar(done / total, done, {})  # noqa: E731
+            skipped = build(target, pictures, spec, source, report, teacher)
         for _, why in skipped:
             print(f"Skipped: {why}", file=sys.stderr)
         if skipped:
@@ -135,6 +138,15 @@ def prepared_dataset(arguments, spec, recipe, folder, scratch, group):
             "--checkpoint_dir, or a copy of the .h5 file as --train_dir."
         )
     return target
+
+
+def teacher_of(arguments, spec):
+    """The `Teacher` that draws the labels, or None."""
+    if not arguments.teacher:
+        return None
+    from common.teacher import Teacher
+
+    return Teacher(load_weights(arguments.teacher), spec, arguments.framework, arguments.device)
 
 
 def pictures_of(folders, scratch):

@@ -18,15 +18,25 @@ def written_whole(path, replacing=True):
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read
-        put_in_place(temporary, path, replacing)
-    except OSError as error:
-        if str(error.filename) == str(temporary):
-            error.filename = str(path)  # which is the name that anybody knows
-        raise
+        with named(path, temporary):
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read
+            put_in_place(temporary, path, replacing)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def named(path, temporary=None):
+    """Inside, an OSError that names no file, or the `temporary` one, becomes one that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if not error.errno or str(error.filename) not in ("None", str(temporary)):
+            raise
+        # Libraries have words of their own, some of which name the temporary file as well.
+        words = os.strerror(error.errno) if error.errno in errno.errorcode else error.strerror
+        raise OSError(error.errno, words, str(path)) from error
 
 
 def put_in_place(temporary, path, replacing=True):
@@ -34,13 +44,13 @@ def put_in_place(temporary, path, replacing=True):
 
     Of two programs that write one file each writes it whole; without `replacing` the second gets FileExistsError.
     """
-    _reach_disk(temporary)
+    reach_disk(temporary)
     if replacing:
         os.replace(temporary, path)
     else:
         _rename_to_new(temporary, path)
     with suppress(OSError):  # of systems that open no folders
-        _reach_disk(Path(path).parent)
+        reach_disk(Path(path).parent)
 
 
 def _rename_to_new(temporary, path):
@@ -55,7 +65,8 @@ def _rename_to_new(temporary, path):
         os.replace(temporary, path)
 
 
-def _reach_disk(path):
+def reach_disk(path):
+    """Return when the content of a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

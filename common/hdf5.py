@@ -1,5 +1,6 @@
-"""HDF5 files of unknown origin: damage becomes an error that can be caught, whatever the HDF5 library makes of it."""
+"""HDF5 files of unknown origin, or on a disk that fills up: what the library breaks down over becomes an error."""
 
+import io
 import os
 import signal
 import sys
@@ -33,6 +34,45 @@ def check_readable(path, read, kind):
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         raise kind(f"{path} is so damaged that HDF5 cannot read it ({signal.strsignal(os.WTERMSIG(status))}).")
+
+
+class UnfailingFile(io.FileIO):
+    """A file for HDF5 to write to. Where a write fails the library breaks down, so none seems to.
+
+    error: the OSError of the first that did, behind which nothing is written any more, or None. It is raised by `check`
+    and at the end of the context.
+    """
+
+    error = None
+
+    def write(self, content):
+        content = memoryview(content).cast("B")
+        self._attempt(lambda: self._write_all(content))
+        return len(content)
+
+    def truncate(self, size=None):
+        return self._attempt(lambda: super(UnfailingFile, self).truncate(size))
+
+    def __exit__(self, kind, *exception):
+        super().__exit__(kind, *exception)
+        if kind is None:
+            self.check()
+
+    def check(self):
+        """Raise the error, if there was one."""
+        if self.error is not None:
+            raise self.error
+
+    def _write_all(self, content):
+        while len(content):  # of a disk that is nearly full, a part
+            content = content[super().write(content) :]
+
+    def _attempt(self, step):
+        if self.error is None:
+            try:
+                return step()
+            except OSError as error:
+                self.error = error
 
 
 def _read_within_limits(read):

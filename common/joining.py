@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from common.files import put_in_place
+from common.files import put_in_place, reach_disk
 from common.video_frames import VideoError
 from common.video_reader import VideoReader, clear_errors
 from common.video_writer import VideoWriter
@@ -10,11 +10,11 @@ from common.video_writer import VideoWriter
 SETTLING = 1  # seconds by which the other streams are read ahead of the picture
 
 
-def join(source, target, segments, files, temporary, *, delay, whole=lambda size: None, **options):
+def join(source, target, segments, files, temporary, *, delay, whole=lambda path: None, **options):
     """Write the film `target`: the pictures in `files`, one for each of `segments`, and all else of `source`.
 
     temporary: where the film grows, on the disk of the target. delay: the greatest of the segments, see `SegmentFile`.
-    whole: called with the size of the film in bytes just before it gets its name. options: those of
+    whole: called with the path of the film just before it gets its name. options: those of
     `common.video.VideoWriter` with which the segments were encoded.
     Returns a list of warnings. Raises VideoError.
     """
@@ -101,5 +101,6 @@ class JoiningWriter(VideoWriter):
         return [self._waiting]
 
     def _give_name(self):
-        self._whole(self._temporary.stat().st_size)
-        put_in_place(self._temporary, self.path)
+        reach_disk(self._temporary)  # from now on nothing changes its time
+        self._whole(self._temporary)
+        put_in_place(self._temporary, self.path, self._overwrite)

@@ -1,26 +1,27 @@
 """The journal of work on a film: what it is made of, how it is divided, and what of it is finished.
 
-One JSON object a line, each on the disk before the work goes on, so that after a power cut at most the last is torn:
+A `common.sealed.SealedFile` with the lines
 
-    {"journal": 1, "identity": {...}}      the input, the weights and the options, which must be the same to go on
+    {"journal": 2, "identity": {...}}      the input, the weights and the options, which must be the same to go on
     {"segment": {...}}                     a `common.segments.Segment`, in the order of the film
     {"planned": true}                      there are no further ones
-    {"finished": 3, "bytes": ..., ...}     segment 3 is done, and its file has that size
-    {"joined": ...}                        the whole film is done, has that size in bytes and is about to get its name
+    {"finished": 3, "bytes": ..., ...}     segment 3 is done, in a file of that size and content
+    {"joined": ..., "time": ...}           the whole film is done, in a file of that size in bytes, last changed at that
+                                           time in nanoseconds, which is about to get its name
 """
 
 import hashlib
-import json
 import os
+from contextlib import closing
 from dataclasses import asdict
 
 from common import __version__
 from common.cli import CommandError
-from common.files import put_in_place, temporary_beside
+from common.sealed import DamageError, SealedFile
 from common.segment_work import SegmentFile
 from common.segments import MOST_FRAMES, Segment, SegmentError
 
-VERSION = 1
+VERSION = 2
 NETWORK = {"--model", "--scale", "--motion"}  # options that choose the weights, too
 SAMPLES = 64  # of a film, by which another one is told from it
 SAMPLE_BYTES = 1 << 16
@@ -30,21 +31,20 @@ class Journal:
     """The journal in the file `path`, which is made if there is none. Use as a context manager.
 
     identity: {what it is: value}, as `identity_of` gives it. segments: those planned so far; planned: whether they are
-    all. finished: {number: SegmentFile}. joined: size of the joined film in bytes, or None.
-    Raises OtherWorkError if the journal in the file has another identity, or is damaged.
+    all. finished: {number: SegmentFile}. joined: the line of the joined film, or None.
+    Raises OtherWorkError if the journal in the file has another identity, or is damaged; OSError.
     """
 
     def __init__(self, path, identity):
-        self.path = path
+        self.path, self._identity = path, identity
         self.segments, self.finished = [], {}
         self.planned, self.joined = False, None
-        lines = self._read() if path.exists() else []
-        if lines:
-            self._check_identity(lines[0], identity)
-        for number, line in enumerate(lines[1:], 2):
-            self._take(line, number)
-        self._write_anew([{"journal": VERSION, "identity": identity}, *lines[1:]])
-        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed with the journal
+        self._file = SealedFile(path)
+        try:
+            self._read()
+        except BaseException:
+            self._file.close()
+            raise
 
     def __enter__(self):
         return self
@@ -54,45 +54,49 @@ class Journal:
 
     def add(self, segment):
         """A further segment is planned."""
-        self._note({"segment": segment.to_dict()})
+        self._file.add({"segment": segment.to_dict()})
         self.segments.append(segment)
 
     def end(self):
         """The last segment is planned."""
-        self._note({"planned": True})
+        self._file.add({"planned": True})
         self.planned = True
 
     def finish(self, number, file):
         """Segment `number` is in its `SegmentFile`."""
-        self._note({"finished": number, **asdict(file)})
+        self._file.add({"finished": number, **asdict(file)})
         self.finished[number] = file
 
-    def join(self, size):
-        """The film is joined and has `size` bytes."""
-        self._note({"joined": size})
+    def join(self, source, path):
+        """The enlarged film `source` is joined, in the file `path`, which is about to get another name.
+
+        Raises CommandError if `source` is not what it was when the work on it began.
+        """
+        _check_unchanged(source, self._identity)
+        self._file.add(_joined(path))
+
+    def is_joined(self, path):
+        """Whether the file `path`, which need not be there, is the joined film."""
+        return os.path.lexists(path) and _joined(path) == self.joined
 
     @property
     def frames_finished(self):
         return sum(segment.frames for segment in self.segments if segment.number in self.finished)
 
-    def _note(self, entry):
-        _append(self._file, entry)
-
     # Reading
 
     def _read(self):
-        """The entries of the file, without a last one that was torn."""
-        texts = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
-        entries = []
-        for number, text in enumerate(texts[:-1], 1):  # what is behind the last end of a line is nothing, or torn
-            try:
-                entry = json.loads(text)
-            except (ValueError, RecursionError):
-                entry = None
-            if not isinstance(entry, dict):
-                raise self._damage(number)
-            entries.append(entry)
-        return entries
+        line = 0
+        try:
+            for line, entry in self._file.entries():
+                if line == 1:
+                    self._check_identity(entry)
+                else:
+                    self._take(entry, line)
+        except DamageError as error:
+            raise self._damage(error.line) from None
+        if not line:
+            self._file.add({"journal": VERSION, "identity": self._identity})
 
     def _take(self, entry, line):
         match entry:
@@ -100,12 +104,12 @@ class Journal:
                 self._take_segment(fields, line)
             case {"planned": True} if self.segments:
                 self.planned = True
-            case {"finished": int(number), "bytes": int(size), "delay": int(delay)} if (
+            case {"finished": int(number), "bytes": int(size), "delay": int(delay), "content": str(content)} if (
                 0 <= number < len(self.segments) and 0 <= delay < MOST_FRAMES
             ):
-                self.finished[number] = SegmentFile(size, delay)
-            case {"joined": int(size)}:
-                self.joined = size
+                self.finished[number] = SegmentFile(size, delay, content)
+            case {"joined": int(), "time": int()}:
+                self.joined = entry
             case _:
                 raise self._damage(line)
 
@@ -120,12 +124,17 @@ class Journal:
         self.segments.append(segment)
 
     def _damage(self, line, why=""):
+        if line == 1:
+            why = ", or was written by another version of this program"
         return OtherWorkError(f"{self.path} is damaged in line {line}{why}; --overwrite begins anew.")
 
-    def _check_identity(self, entry, identity):
-        if entry.get("journal") != VERSION or not isinstance(entry.get("identity"), dict):
-            raise self._damage(1)
-        before = entry["identity"]
+    def _check_identity(self, entry):
+        match entry:
+            case {"journal": number, "identity": dict(before)} if number == VERSION:
+                pass
+            case _:
+                raise self._damage(1)
+        identity = self._identity
         changed = [key for key in identity if before.get(key) != identity[key]]
         if set(changed) & NETWORK:
             changed = [key for key in changed if key != "weights"]  # which it does not surprise
@@ -136,29 +145,34 @@ class Journal:
                 "--overwrite begins anew."
             )
 
-    def _write_anew(self, entries):
-        temporary = temporary_beside(self.path)
-        temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
-        put_in_place(temporary, self.path)
+
+def note_joined(journal, source, path):
+    """The same as `Journal.join` of the journal in the file `journal`, which is open elsewhere and not added to now."""
+    with closing(SealedFile(journal)) as file:
+        (_, first), *_ = file.entries()
+        _check_unchanged(source, first["identity"])
+        file.add(_joined(path))
 
 
-def note_joined(path, size):
-    """The same as `Journal.join` of the journal in the file `path`, which is open elsewhere and not written to now."""
-    with open(path, "ab", buffering=0) as file:
-        _append(file, {"joined": size})
+def is_noted(journal, path):
+    """Whether the file `path`, which need not be there, is the film that `note_joined` noted last."""
+    last = None
+    with closing(SealedFile(journal)) as file:
+        for _, entry in file.entries():
+            last = entry
+    return os.path.lexists(path) and _joined(path) == last
 
 
-def noted_size(path):
-    """The size that `note_joined` noted last, or None."""
-    *_, last = path.read_text(encoding="utf-8").splitlines()
-    return json.loads(last).get("joined")
+def _check_unchanged(source, identity):
+    """Raise CommandError if the film `source` is not that with an identity any more; that it was touched is nothing."""
+    if os.stat(source).st_size != identity["input size"] or sampled(source) != identity["input content"]:
+        raise CommandError(f"{source} is not the film any more that it was when the work on it began.")
 
 
-def _append(file, entry):
-    rest = json.dumps(entry).encode() + b"\n"
-    while rest:  # a full disk takes a part, and refuses the rest
-        rest = rest[file.write(rest) :]
-    os.fsync(file.fileno())
+def _joined(path):
+    """The line of the joined film: renaming changes neither its size nor its time."""
+    status = os.lstat(path)
+    return {"joined": status.st_size, "time": status.st_mtime_ns}
 
 
 class OtherWorkError(CommandError):
@@ -204,6 +218,8 @@ def difference(key, before, now):
         return "with other weights"
     if key == "versions":
         return "by another version of this program or of its video libraries"
+    if not (before is None or isinstance(before, (int, float, str))) or len(str(before)) > 100:
+        return f"with another {key}"
     if now is None:
         return f"with {key} {before}"
     if before is None:

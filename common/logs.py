@@ -8,29 +8,30 @@ from pathlib import Path
 
 import numpy as np
 
-from common.files import finite
+from common.files import finite, named, written_whole
 
 
 class Log:
     """Writes each record to `FILE.jsonl`, and its numbers as scalars to `folder` for TensorBoard.
 
     Both are written through at once, so that a run can be watched. `first_step`: records from there on, left over from
-    a run that was interrupted after its last checkpoint, are dropped.
+    a run that was interrupted after its last checkpoint, are dropped. `is_in_use` tells whether a run writes a log.
     """
 
     def __init__(self, path, folder, first_step=0):
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = [record for record in read_log(path) if record["step"] <= first_step] if first_step else []
-        self.lines = open(path, "w", encoding="utf-8")  # noqa: SIM115 - open for the whole run
-        for record in kept:
-            self.lines.write(json.dumps(record) + "\n")
+        with written_whole(path) as temporary:
+            temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        self.lines = open(path, "ab", buffering=0)  # noqa: SIM115 - open for the whole run
+        _lock(self.lines)
         self.events = _event_writer(folder)
 
     def write(self, step, **numbers):
         """One record of step `step`."""
-        self.lines.write(json.dumps(finite({"step": step, **numbers})) + "\n")
-        self.lines.flush()
+        with named(self.path):
+            self.lines.write((json.dumps(finite({"step": step, **numbers})) + "\n").encode())
         if self.events:
             self.events.scalars(step, numbers)
 
@@ -43,6 +44,27 @@ class Log:
         self.lines.close()
         if self.events:
             self.events.close()
+
+
+def is_in_use(path):
+    """Whether the log `path` is that of a run at work, in whatever process."""
+    if not os.path.exists(path):
+        return False
+    with open(path, "ab") as file:
+        return not _lock(file)
+
+
+def _lock(file):
+    """Whether this process has locked an open file, which ends with the file; True where there are no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):  # of other systems, and other disks
+        pass
+    return True
 
 
 def read_log(path):
@@ -75,7 +97,7 @@ class EventWriter:
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self.file = open(folder / f"events.out.tfevents.{int(time.time())}.{os.getpid()}", "wb")  # noqa: SIM115
+        self.file = open(folder / f"events.out.tfevents.{int(time.time())}.{os.getpid()}", "wb", 0)  # noqa: SIM115
         self.records = RecordWriter(self.file)
         self.records.write(self._event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
 
@@ -95,8 +117,8 @@ class EventWriter:
 
     def _write(self, step, values):
         event = self._event(wall_time=time.time(), step=step, summary=self._summary(value=values))
-        self.records.write(event.SerializeToString())
-        self.file.flush()
+        with named(self.file.name):
+            self.records.write(event.SerializeToString())
 
     def close(self):
         self.file.close()

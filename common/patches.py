@@ -25,6 +25,11 @@ def crop_to_multiple(image, scale):
     return image[: image.shape[0] // scale * scale, : image.shape[1] // scale * scale]
 
 
+def resized(picture, factor):
+    """`picture` (H, W, C) in [0, 1] resized by `factor`, and still in [0, 1]."""
+    return picture if factor == 1 else np.clip(resize(picture, factor), 0, 1)
+
+
 def degrade(high, spec):
     """The input of network `spec` for the truth `high` (H, W, C), sides multiples of the scale.
 
@@ -45,16 +50,17 @@ def label_offset(spec, image_size, label_size):
     return spare // 2
 
 
-def sub_images(high, spec, image_size, label_size, stride):
+def sub_images(high, spec, image_size, label_size, stride, label=None):
     """(data, label) of all sub-images of one picture, row by row of their places: (rows, columns, image_size,
     image_size, C) and (rows, columns, label_size, label_size, C), both views of what they are cut from.
 
     high: (H, W, C) float32. `image_size` and `stride` are in pixels of the network's input, `label_size` in pixels of
-    its output; the label is the centre of what the sub-image covers. A picture too small for one gives no rows.
+    its output; the label is the centre of what the sub-image covers, of the picture `label` if there is one, as big as
+    `high` cropped to a multiple of the scale. A picture too small for one gives no rows.
     """
     high = np.ascontiguousarray(crop_to_multiple(high, spec.scale))
     low = degrade(high, spec) if min(high.shape[:2]) >= spec.scale else high[:0]
-    return _pairs(low, high, spec, image_size, label_size, stride)
+    return _pairs(low, high if label is None else label, spec, image_size, label_size, stride)
 
 
 def _pairs(low, high, spec, image_size, label_size, stride):

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 from common.cli import CommandError, UsageError
@@ -48,18 +49,19 @@ class ResumableFilmJob(FilmJob):
             raise UsageError("--resume is for films in files, and not for numbered pictures.")
 
     def _film(self, source, target, name):
-        self.source, self.target = source, Path(target).resolve()
+        self.source, self.target = source, Path(target).absolute()  # of a link that itself, not what it leads to
         place, identity = Workplace(self.target), self._identity(source)
         if not place.path.exists():
             check_target(self.target, source, self.overwrite)
         with place, self._journal(place, identity) as journal:
-            if self.target.exists() and self.target.stat().st_size == journal.joined:
+            if journal.is_joined(self.target):
                 self._count(journal)  # what was killed had nothing left to do but to clear up
             else:
                 with self._keeping(place, journal):
                     check_target(self.target, source, self.overwrite)
                     self._work(source, place, journal)
             place.remove()
+        self.target = self.target.resolve()
 
     def _identity(self, source):
         upscaler = self.upscaler
@@ -134,7 +136,7 @@ class ResumableFilmJob(FilmJob):
             [file_in(place, segment.number, suffix) for segment in journal.segments],
             place / f"film{self.target.suffix}",
             delay=max(file.delay for file in journal.finished.values()),
-            whole=journal.join,
+            whole=partial(journal.join, source),
             scale=self.upscaler.scale,
             overwrite=self.overwrite,
             **self.encoder,
@@ -146,8 +148,7 @@ class ResumableFilmJob(FilmJob):
     @staticmethod
     def _drop_lost_files(place, journal, suffix):
         for number, file in list(journal.finished.items()):
-            path = file_in(place, number, suffix)
-            if not path.is_file() or path.stat().st_size != file.bytes:
+            if not file.is_in(file_in(place, number, suffix)):
                 del journal.finished[number]
 
     # The disk

@@ -1,5 +1,6 @@
 """The work on one segment of a film: a segment in, a closed file out."""
 
+import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,10 +24,31 @@ WITH_ALPHA_BESIDE = ".mkv"  # holds the transparency of VP8 and VP9, which goes 
 
 @dataclass(frozen=True)
 class SegmentFile:
-    """What is to be known of a finished file: its size in bytes, and by how many places a picture is decoded early."""
+    """What is to be known of a finished file.
+
+    bytes: its size. delay: by how many places a picture is decoded early. content: a hash of it.
+    """
 
     bytes: int
     delay: int
+    content: str
+
+    @classmethod
+    def of(cls, path, delay):
+        """What is to be known of the file `path`."""
+        return cls(Path(path).stat().st_size, delay, _hash(path))
+
+    def is_in(self, path):
+        """Whether the file `path` is there and as it was."""
+        return path.is_file() and path.stat().st_size == self.bytes and _hash(path) == self.content
+
+
+def _hash(path):
+    content = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            content.update(part)
+    return content.hexdigest()
 
 
 class SegmentWorker(Clocks):
@@ -82,7 +104,7 @@ class SegmentWorker(Clocks):
             enlarge(frames, inside, self._upscaler, self.info, partial(self._encode, writer), self, passed)
             if writer.frames_written != segment.frames:
                 raise VideoError(f"{path} has {writer.frames_written} frames instead of {segment.frames}")
-        return SegmentFile(Path(path).stat().st_size, writer.delay)
+        return SegmentFile.of(path, writer.delay)
 
     def _windows(self, segment, frames):
         """The windows of the segment's own frames; its neighbours are only looked at."""

@@ -10,7 +10,8 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from common.windows import CutDetector
 SECONDS = 10.0  # of film in a segment, at the most
 MOST_FRAMES = 300  # ... and frames
 FEWEST_FRAMES = 2  # for H.264 wants something between two pictures that stand alone
+MOST = 1 << 62  # of any number in a segment, which libraries keep in 64 bits
 LEAST = 2  # a segment is at most this many times shorter than the longest, unless its film ends
 
 
@@ -100,12 +102,16 @@ class Segment:
     def _makes_sense(self):
         sizes = self.number, self.first, self.frames, self.before, self.after, self.fingerprint
         numbers = [*sizes, self.damaged, self.concealed, *self.cuts]
+        times = [self.begin, *chain.from_iterable(self.times)]
         return (
-            all(type(number) is int for number in [*numbers, self.begin])
+            all(type(number) is int for number in [*numbers, *times])
             and all(type(text) is str for text in self.warnings)
             and type(self.change) is float
+            and isfinite(self.change)
             and min(numbers) >= 0
+            and max(*numbers, *map(abs, times)) < MOST
             and self.before <= self.first
+            and max(self.before, self.after) <= MOST_FRAMES
             and 0 < self.frames == len(self.times)
         )
 

@@ -16,20 +16,19 @@ import numpy as np
 
 from common import backend
 from common.dataset import Dataset, crop_for_measuring
-from common.files import written_whole
-from common.logs import Log, read_log
+from common.logs import Log, is_in_use, read_log
 from common.metrics import compare, papers_protocol
 from common.networks import VGG19, Network, described_network, network
 from common.patches import crop_to_multiple, neighbours
 from common.processes import Alone, Lost
 from common.recipes import Recipe
 from common.resize import resize
+from common.starting import started
 from common.upscaler import Upscaler, from_unit
 from common.vgg import fetched, vgg_tensors
-from common.weights import Weights, WeightsError, initial_tensors, read_safetensors, save_weights
+from common.weights import Weights, WeightsError, initial_tensors, read_safetensors, save_weights, write_safetensors
 
 VALIDATIONS = 20  # a run is validated this many times, and a checkpoint written each time
-PLACE = ("step", "seconds")  # where a run stands
 CHECKED_EVERY = 25  # steps between looks at the loss, which on a GPU make the host wait
 
 
@@ -51,8 +50,7 @@ class Run:
 
     dataset: HDF5 file of common/dataset.py. folder: where checkpoint, weights and logs go. The run ends after `steps`
     steps, or after `minutes` of training. vgg_weights: Keras' file of VGG19, for content losses that compare its
-    features; None fetches it. It starts from the layers that `start` has in common with the network, so the
-    weights of another scale are a good start.
+    features; None fetches it. start: `Weights` to begin with, see common/starting.py.
     """
 
     name: str
@@ -139,9 +137,11 @@ class Loop:
     def __init__(self, run, dataset, progress, group):
         self.run, self.dataset, self.progress, self.group = run, dataset, progress, group
         self._check_dataset()
+        if group.first and is_in_use(run.log_path):
+            raise TrainingError(f"Another run is at work on {run.log_path}; give this one another --checkpoint_dir.")
         tensors = initial_tensors(run.spec, run.seed)
         if run.start:
-            tensors |= same_layers(run.start.tensors, tensors)
+            tensors = started(run.start, run.spec, tensors, run.seed)
         with group.scope():
             self.training = self._training(tensors)
         self.validator = Validator(run, dataset, tensors) if group.first else None
@@ -273,20 +273,17 @@ class Loop:
         save_weights(run.weights_path, Weights(run.name, run.spec, self.best, info))
 
     def _save_checkpoint(self):
-        from safetensors.numpy import save_file
-
         arrays = {**self.training.state(), **{f"best/{name}": value for name, value in self.best.items()}}
         if not all(np.isfinite(array).all() for array in arrays.values()):
             self._give_up()
         header = {
-            "place": json.dumps({key: getattr(self, key) for key in PLACE}),
+            "place": json.dumps({"step": self.step, "seconds": self.seconds}),
             "best_psnr": repr(self.best_psnr),
             "figures": json.dumps(self.figures),
             "identity": self._identity(),
         }
         arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
-        with written_whole(self.run.checkpoint_path) as temporary:
-            save_file(arrays, temporary, metadata=header)
+        write_safetensors(self.run.checkpoint_path, arrays, header)
 
     def _load_checkpoint(self):
         path = self.run.checkpoint_path
@@ -294,15 +291,15 @@ class Loop:
             arrays, header = read_safetensors(path)
         except WeightsError as error:
             raise TrainingError(f"There is nothing to resume: {error}") from None
-        if header.get("identity") != self._identity():
+        if completed(header.get("identity", "")) != completed(self._identity()):
             raise TrainingError(f"{path} belongs to a run with another network, recipe, precision, seed or data set.")
         try:
             self.training.load_state(arrays)
             place = json.loads(header["place"])
-            self.step, self.seconds = (place[key] for key in PLACE)
-        except (KeyError, ValueError) as error:
+            self.step, self.seconds = int(place["step"]), float(place["seconds"])
+            self.best_psnr, self.figures = float(header["best_psnr"]), dict(json.loads(header["figures"]))
+        except (KeyError, ValueError, TypeError, RecursionError) as error:
             raise TrainingError(f"{path} is not complete ({error}).") from None
-        self.best_psnr, self.figures = float(header["best_psnr"]), json.loads(header["figures"])
         self.best = {name.removeprefix("best/"): array for name, array in arrays.items() if name.startswith("best/")}
         if self.group.first and math.isfinite(self.best_psnr) and not self.run.weights_path.exists():
             self._save_weights()
@@ -346,12 +343,16 @@ class Loop:
         }
 
 
-def same_layers(start, tensors):
-    """Those of `start` whose name and shape `tensors` have too. Raises TrainingError if no kernel is among them."""
-    same = {key: array for key, array in start.items() if key in tensors and array.shape == tensors[key].shape}
-    if not any(array.ndim > 1 for array in same.values()):
-        raise TrainingError("The weights to start from have no layer in common with this network.")
-    return same
+def completed(identity):
+    """The identity of a checkpoint, given as JSON, with what networks and recipes have got since at its default.
+
+    None if it is no identity.
+    """
+    with suppress(ValueError, TypeError, RecursionError):
+        (name, spec, recipe, *rest), *data = json.loads(identity)
+        defaults = json.loads(json.dumps(asdict(Recipe())))
+        return [name, described_network(name, spec), {**defaults, **recipe}, *rest], *data
+    return None
 
 
 def centre(picture, size):

@@ -7,6 +7,7 @@ PyTorch `load_state_dict` takes. The header says which network, its dataclass as
 import hashlib
 import json
 import os
+import re
 import struct
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -104,14 +105,26 @@ def with_motion(weights, motion):
 
 
 def save_weights(path, weights):
-    """Write `weights` to `path`, whole or not at all. Raises WeightsError if they do not fit their network."""
-    from safetensors.numpy import save_file
-
+    """Write `weights` to `path`, whole or not at all. Raises WeightsError if they do not fit their network; OSError."""
     check_tensors(weights.network, weights.tensors, path)
     header = {"name": weights.name, "network": weights.network.to_json(), "version": __version__, **weights.info}
     tensors = {key: np.ascontiguousarray(value, np.float32) for key, value in weights.tensors.items()}
+    write_safetensors(path, tensors, {key: str(value) for key, value in header.items()})
+
+
+def write_safetensors(path, arrays, header):
+    """Write {name: array} and a header, {name: text}, to `path`, whole or not at all. Raises OSError."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
     with written_whole(path) as temporary:
-        save_file(tensors, temporary, metadata={key: str(value) for key, value in header.items()})
+        try:
+            save_file(arrays, temporary, metadata=header)
+        except SafetensorError as error:  # the number is all that it keeps of what the system said
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), str(error)) from error
 
 
 def load_weights(path, name=None):

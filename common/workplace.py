@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -10,8 +11,8 @@ from pathlib import Path
 from common.cli import CommandError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-UNFINISHED = (".*.part*", "film.*")
-OURS = (*UNFINISHED, "[0-9]*.nut", "[0-9]*.mov", "[0-9]*.mkv", "journal.jsonl", "lock")  # what may be removed of it
+UNFINISHED = re.compile(r"\.[0-9a-f]+\.part.*|film\..*")
+OURS = re.compile(rf"{UNFINISHED.pattern}|\d{{5,}}\.(nut|mov|mkv)|journal\.jsonl|lock")  # what may be removed of it
 
 
 class Workplace:
@@ -61,8 +62,11 @@ class Workplace:
         """Free bytes on its disk."""
         return shutil.disk_usage(self.path).free
 
-    def _files(self, patterns=OURS):
-        return [path for pattern in patterns for path in self.path.glob(pattern)]
+    def _files(self, names=OURS):
+        """The files and links in it that have such names, but no folders; last is the lock, which keeps others off."""
+        with os.scandir(self.path) as entries:
+            found = [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
+        return [self / name for name in sorted(found, key="lock".__eq__) if names.fullmatch(name)]
 
     def _is_ours(self):
         return self.path.is_dir() and ((self / "lock").is_file() or not any(self.path.iterdir()))

@@ -1,7 +1,7 @@
 """Feeds damaged and absurd input to the readers of this project and counts what it does to them.
 
     python tests/fuzz.py --count 10000                     every kind of input, with a table of figures
-    python tests/fuzz.py --kind videos --seed 7
+    python tests/fuzz.py --kind videos --seed 7 --jobs 8
     python tests/fuzz.py --again results/fuzz/videos-7-123.mkv
 
 Each input ends in success or in one sentence. What counts as a finding is a traceback, a crash of the process, more
@@ -49,6 +49,7 @@ class Figures:
     kind: str
     outcomes: Counter = field(default_factory=Counter)
     seconds: float = 0.0
+    cpu: float = 0.0  # seconds of all processors, but for starting
     most_memory: int = 0
     slowest: float = 0.0
     findings: list = field(default_factory=list)  # (file, outcome, what was said)
@@ -76,9 +77,9 @@ def work(kind_name, seed, numbers, folder, channel, limits, given=None):
     for number in numbers:
         path = Path(shutil.copy(given, folder)) if given else write_input(kind, kind_name, seed, number, valid, folder)
         channel.send(("begin", number, path))
-        begin = time.perf_counter()
+        begin, cpu = time.perf_counter(), _cpu()
         outcome, said, used = try_one(kind, kind_name, seed, number, path, folder, limit)
-        seconds = time.perf_counter() - begin
+        seconds, cpu = time.perf_counter() - begin, _cpu() - cpu
         if used > memory and outcome in ("success", "refusal"):
             outcome, said = "over memory", f"{used >> 20} MB: {said}"
         printed = (folder / "log").read_text(encoding="utf-8", errors="replace")
@@ -87,8 +88,14 @@ def work(kind_name, seed, numbers, folder, channel, limits, given=None):
         os.ftruncate(log, 0)
         if outcome not in FINDINGS:
             path.unlink(missing_ok=True)
-        channel.send(("end", number, (outcome, said, used, seconds)))
+        channel.send(("end", number, (outcome, said, used, seconds, cpu)))
     channel.send(("done", None, None))
+
+
+def _cpu():
+    """Seconds of processors used by this process and those it began."""
+    used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def dice(kind_name, seed, number, use):
@@ -161,15 +168,16 @@ def _by_command(kind, path, place, limit):
 
 def _left_behind(kind, place, outcome, folder):
     """Names of files that should not be there."""
+    if hasattr(kind, "whole"):
+        try:
+            kind.whole(place, folder / "seeds")
+        except Exception as error:  # noqa: BLE001 - however it is broken
+            return repr(error)
     names = [
         path.relative_to(place).as_posix() for path in place.rglob("*") if not path.is_dir() or path.suffix == ".part"
     ]
     temporary = [name for name in names if ".part" in name]
     if hasattr(kind, "whole"):
-        try:
-            kind.whole(place, folder / "seeds")
-        except Exception as error:  # noqa: BLE001 - however it is broken
-            return str(error)
         return ", ".join(temporary)
     return ", ".join(names if outcome == "refusal" else temporary)
 
@@ -297,7 +305,7 @@ def _attend(worker, has_news, figures, kept, limit):
 def _lost(worker, outcome, said, figures, kept):
     if worker.current is None:
         raise RuntimeError(f"The process for {worker.kind} ended before its next input ({said}): {_log(worker)}")
-    _count(figures, worker, worker.left[0], outcome, f"{said}\n{_log(worker)}", 0, 0.0, kept)
+    _count(figures, worker, worker.left[0], outcome, f"{said}\n{_log(worker)}", 0, 0.0, 0.0, kept)
     worker.stop()
     if worker.left:
         worker.start()
@@ -308,9 +316,10 @@ def _log(worker):
     return (worker.folder / "log").read_text(encoding="utf-8", errors="replace")[-3000:]
 
 
-def _count(figures, worker, number, outcome, said, used, seconds, kept):
+def _count(figures, worker, number, outcome, said, used, seconds, cpu, kept):
     worker.left.remove(number)
     figures.outcomes[outcome] += 1
+    figures.cpu += cpu
     figures.most_memory, figures.slowest = max(figures.most_memory, used), max(figures.slowest, seconds)
     if outcome not in FINDINGS:
         return
@@ -329,13 +338,24 @@ OUTCOMES = ("success", "refusal", *FINDINGS)
 
 
 def table(all_figures):
-    """The lines of a Markdown table of `Figures`."""
-    yield f"| {' | '.join((*COLUMNS, 'most MB', 'slowest s', 'seconds'))} |"
-    yield "|" + "---|" * (len(COLUMNS) + 3)
-    for figures in all_figures:
+    """The lines of a Markdown table of `Figures`, with all of them together at the end if there are several."""
+    yield f"| {' | '.join((*COLUMNS, 'most MB', 'slowest s', 'CPU ms each', 'seconds'))} |"
+    yield "|" + "---|" * (len(COLUMNS) + 4)
+    for figures in [*all_figures, *([total(all_figures)] if len(all_figures) > 1 else [])]:
         cells = [figures.kind, figures.tried, *(figures.outcomes[outcome] for outcome in OUTCOMES)]
-        cells += [figures.most_memory >> 20, f"{figures.slowest:.2f}", f"{figures.seconds:.0f}"]
+        cells += [figures.most_memory >> 20, f"{figures.slowest:.2f}"]
+        cells += [f"{1000 * figures.cpu / max(1, figures.tried):.1f}", f"{figures.seconds:.0f}"]
         yield f"| {' | '.join(map(str, cells))} |"
+
+
+def total(all_figures):
+    """The `Figures` of all kinds together."""
+    return Figures(
+        "all",
+        sum((figures.outcomes for figures in all_figures), Counter()),
+        *(sum(getattr(figures, name) for figures in all_figures) for name in ("seconds", "cpu")),
+        *(max(getattr(figures, name) for figures in all_figures) for name in ("most_memory", "slowest")),
+    )
 
 
 def parser():
@@ -343,7 +363,7 @@ def parser():
     parse.add_argument("--kind", choices=KINDS, nargs="+", default=KINDS, help="default: all")
     parse.add_argument("--count", type=int, default=10_000, help="inputs of each kind (default: %(default)s)")
     parse.add_argument("--seed", default="0", help="default: %(default)s")
-    parse.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
+    parse.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
     parse.add_argument("--kept", type=Path, default=Path("results/fuzz"), help="findings (default: %(default)s)")
     parse.add_argument("--again", metavar="FILE", help="try this input alone, and show what comes of it")
     return parse
@@ -362,7 +382,7 @@ def main(argv=None):
         all_figures = [again(arguments.again)]
     else:
         all_figures = [
-            run(kind, arguments.count, arguments.seed, arguments.workers, arguments.kept, report=show)
+            run(kind, arguments.count, arguments.seed, arguments.jobs, arguments.kept, report=show)
             for kind in arguments.kind
         ]
     for figures in all_figures:

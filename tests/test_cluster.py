@@ -19,13 +19,13 @@ from kill_and_resume import read
 
 import super_resolve
 from common.cli import CommandError
-from common.cluster import ENVIRONMENT, TRIES, Crew, Hand, Task
+from common.cluster import ENVIRONMENT, TRIES, Crew, DismissedError, Hand, Task
 from common.cluster_job import ClusterFilmJob, film_names, said
-from common.cluster_worker import sendable
+from common.cluster_worker import Worker, sendable
 from common.images import Picture, PictureError, read_picture, write_picture
 from common.networks import network
 from common.video_frames import VideoError
-from common.weights import Weights, initial_tensors, save_weights
+from common.weights import Weights, initial_tensors, load_weights, save_weights
 from common.workplace import is_full
 
 os.environ.update(ENVIRONMENT)  # before Ray reads it
@@ -266,6 +266,44 @@ def test_the_task_of_a_lost_worker_is_done_again_until_it_is_to_blame_itself():
         assert crew._waiting.pop("work", []) == [task] * (losses < TRIES)
     with pytest.raises(CommandError, match="3 workers were lost on film.mkv"):
         task.future.result()
+
+
+@pytest.mark.parametrize("lost_in", ["the queue", "the hand", "between them"])
+def test_whoever_waits_for_a_crew_that_is_dismissed_is_told(lost_in):
+    """Ctrl-C comes between any two steps, also when the main thread holds a task that is nowhere else."""
+    crew = Crew("auto", None, "torch", "auto", "auto", "auto")
+    crew._ray = NoRay()
+    future = crew.submit(0, "work", "film.mkv")
+    if lost_in != "the queue":
+        _, task = crew._events.get()
+    if lost_in == "the hand":
+        crew._queue(task)
+    crew.dismiss()
+    with pytest.raises(DismissedError):
+        future.result(timeout=0)
+    with pytest.raises(DismissedError):
+        crew.submit(0, "work", "film.mkv")
+
+
+def test_a_worker_that_is_stopped_leaves_nothing_behind(material, tmp_path):
+    worker, source, path = Worker("torch"), material / "in" / "0.mkv", tmp_path / "00000.nut"
+    worker.begin(load_weights(material / "espcn.safetensors"), "torch", "cpu", "fp32", "auto", 1, [])
+    segment = worker.plan(source, 0.3, None)
+    frame, enlarged = worker._upscaler.frame, []
+
+    def enlarge(*arguments, **options):
+        enlarged.append(files(tmp_path))
+        worker.stop()
+        return frame(*arguments, **options)
+
+    worker._upscaler.frame = enlarge
+    for _ in range(2):
+        with pytest.raises(CommandError, match="given up"):
+            worker.work(source, tmp_path / "out.mkv", {}, segment, path)
+    assert len(enlarged) == 1 and ".part" in enlarged[0][0]
+    with pytest.raises(CommandError, match="given up"):
+        worker.picture(material / "in" / "0.png", tmp_path / "0.png", tmp_path)
+    assert files(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -247,6 +247,17 @@ def test_the_clock_of_the_first_process_is_that_of_all(photos, tmp_path):
     assert processes.ended() == [cli.DONE, cli.DONE], processes.said(0) + processes.said(1)  # neither waited in vain
 
 
+@pytest.mark.parametrize("framework", ["torch", "tensorflow"])
+def test_of_several_processes_the_first_tests(framework, photos, tmp_path):
+    report, samples = tmp_path / "report.json", tmp_path / "samples"
+    arguments = ["--model", "espcn", "--is_train=False", "--test_dir", str(photos), "--sample_dir", str(samples)]
+    processes = Processes(framework, 2, tmp_path, [*arguments, "--report", str(report)])
+    assert processes.ended() == [cli.DONE, cli.DONE], processes.said(0) + processes.said(1)
+    assert processes.said(0).splitlines()[-1] == str(samples)
+    assert processes.said(1) == "A test is the work of process 0; process 1 of 2 has nothing to do.\n"
+    assert len(json.loads(report.read_text())["images"]) == 4
+
+
 def test_a_batch_that_cannot_be_shared_is_refused(photos, tmp_path):
     arguments = [*short_run(photos, "espcn"), "--batch_size", "5"]
     processes = Processes("torch", 2, tmp_path, arguments)
@@ -269,8 +280,9 @@ def test_a_batch_that_cannot_be_shared_is_refused(photos, tmp_path):
 def test_a_launcher_that_makes_no_sense_is_refused(framework, environment, sentence, monkeypatch, capsys):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert main.main(["--framework", framework]) == cli.FAILED
-    assert sentence in capsys.readouterr().err
+    for is_train in (True, False):
+        assert main.main(["--framework", framework, f"--is_train={is_train}"]) == cli.FAILED
+        assert sentence in capsys.readouterr().err
 
 
 def test_torch_has_a_process_for_each_device(capsys):

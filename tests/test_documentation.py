@@ -38,6 +38,7 @@ PROGRAMS = {
 INSTALLED = {"super-resolve": "super_resolve.py", "super-resolve-train": "main.py"}
 OTHERS = {"cat"}  # of every Unix
 SMALL = {"drcn": {"width": 4}, "srresnet": {"blocks": 1, "width": 8}, "srgan": {"blocks": 1, "width": 8}}
+NARROW = {"width=64": "width=2", "width-64": "width-2"}
 LENGTHS = {"--minutes", "--steps", "--epoch"}
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # What the parity tests must have asked of a new network, if they are to prove anything.
@@ -291,11 +292,14 @@ def shortened(program, arguments):
     for flag in (LENGTHS | {"--devices"}) & set(arguments):
         place = arguments.index(flag)
         arguments = arguments[:place] + arguments[place + 2 :]
+    for wide, narrow in NARROW.items():
+        arguments = [word.replace(wide, narrow) for word in arguments]
     parsed = main.parser().parse_args(arguments)
     given = ["--train_dir", "photos"] if parsed.is_train and not parsed.train_dir else []
     given += ["--test_dir", "test_photos"] if not parsed.is_train and not parsed.test_dir else []
     given += ["--steps", "2", "--batch_size", "2"] if parsed.is_train else []
-    small = [word for key, value in SMALL.get(parsed.model, {}).items() for word in ("--variant", f"{key}={value}")]
+    sizes = {key: value for key, value in SMALL.get(parsed.model, {}).items() if key not in dict(parsed.variant)}
+    small = [word for key, value in sizes.items() for word in ("--variant", f"{key}={value}")]
     return [*arguments, *given, *small, "--framework", "torch", "--device", "cpu"]
 
 

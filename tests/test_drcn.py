@@ -10,7 +10,7 @@ from common import backend
 from common.images import Picture, write_picture
 from common.networks import network
 from common.samples import photograph
-from common.training import TrainingError, same_layers
+from common.starting import StartError, started
 from common.upscaler import Upscaler
 from common.weights import Weights, WeightsError, initial_tensors, load_weights, save_weights, weights_for
 
@@ -222,18 +222,18 @@ def test_fewer_recursions_are_a_start_for_more(photographs, tmp_path, capsys):
     kernels = [name for name in before.tensors if name.endswith(".weight") and name != "ensemble.weight"]
     for name in kernels:  # where two steps take them; other random weights would be far away
         assert np.abs(after.tensors[name] - before.tensors[name]).max() < 0.01
-    assert set(same_layers(before.tensors, initial_tensors(after.network, 0))) == set(before.tensors) - {
-        "ensemble.weight"
-    }
+    begun = started(before, after.network, initial_tensors(after.network, 0), 0)
+    assert {name for name in begun if begun[name] is before.tensors[name]} == set(before.tensors) - {"ensemble.weight"}
 
 
-def test_weights_of_another_width_are_no_start(photographs, tmp_path, capsys):
-    other = network("drcn", scale=2, recursions=2, width=4)
+def test_weights_of_a_width_that_is_no_part_of_ours_are_no_start(photographs, tmp_path, capsys):
+    other = network("drcn", scale=2, recursions=2, width=3)
     save_weights(tmp_path / "other.safetensors", Weights("drcn", other, initial_tensors(other, 0)))
     assert train(photographs, tmp_path, 2, "--weights", tmp_path / "other.safetensors") == 1
     assert capsys.readouterr().err.splitlines()[-1].endswith("have no layer in common with this network.")
-    with pytest.raises(TrainingError):
-        same_layers(initial_tensors(other, 0), initial_tensors(network("drcn", scale=2, recursions=2), 0))
+    wanted = network("drcn", scale=2, recursions=2)
+    with pytest.raises(StartError):
+        started(Weights("drcn", other, initial_tensors(other, 0)), wanted, initial_tensors(wanted, 0), 0)
 
 
 def test_only_networks_that_can_recompute_are_asked_to(tmp_path, capsys):

@@ -69,6 +69,9 @@ def test_the_fuzzer_notices_each_finding_keeps_it_and_goes_on(tmp_path, capsys, 
     assert len(kept) == len(figures.findings) == sum(EXPECTED[way] in fuzz.FINDINGS for way in made)
     again = next(path for path in kept if path.read_text() == "traceback")
     assert "nobody thought of it" in again.with_name(f"{again.name}.txt").read_text()
+    both = fuzz.total([figures, figures])
+    assert (both.tried, both.slowest) == (2 * figures.tried, figures.slowest)
+    assert both.cpu == 2 * figures.cpu > 0
     monkeypatch.setattr(fuzz, "KINDS", ("traps",))
     assert fuzz.main(["--again", str(again)]) == 1
     assert "| traps | 1 | 0 | 0 | 1 | 0 | 0 | 0 | 0 |" in capsys.readouterr().out

@@ -6,7 +6,6 @@ Twenty real runs are killed at random moments by `python tests/kill_and_resume.p
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 from collections import namedtuple
@@ -18,11 +17,14 @@ import kill_and_resume
 import numpy as np
 import pytest
 from clips import damage, make_clip, packets_of, png
+from fuzzing import journals
+from limits import largest_file
 
 import super_resolve
-from common import workplace
+from common import joining, resuming, workplace
 from common.film_frames import FilmFrames
 from common.images import Picture, write_picture
+from common.joining import JoiningWriter
 from common.networks import network
 from common.samples import photograph
 from common.segment_work import SegmentWorker
@@ -301,19 +303,61 @@ def test_of_a_faulty_film_the_same_is_made_and_said(run, tmp_path, fault):
     assert same(tmp_path / "joined.mkv", tmp_path / "whole.mkv")
 
 
-def test_a_segment_that_went_bad_is_named_and_made_anew(run, film, tmp_path):
+def test_a_segment_that_went_bad_is_made_anew(run, film, tmp_path):
     line = [film, "--codec", "ffv1", "--resume", "--segment", 0.3]
+    assert run(*line, "--output", tmp_path / "whole.mkv")[0] == 0
     with stopped_after(3):
         run(*line)
-    bad = tmp_path / "film_espcn_x2.mkv.segments" / "00001.nut"
-    bad.write_bytes(bytes(bad.stat().st_size))
-    code, _, error = run(*line)
-    assert (code, str(bad) in error.splitlines()[-1]) == (1, True)
-    bad.unlink()
+    for name, spoilt in (("00001.nut", lambda data: bytes(len(data))), ("00002.nut", lambda data: one_bit(data, -200))):
+        path = tmp_path / "film_espcn_x2.mkv.segments" / name
+        path.write_bytes(spoilt(path.read_bytes()))
     with stopped_after(None) as begun:
         code, _, error = run(*line)
-    assert (code, begun) == (0, [1]), error
-    assert len(content(tmp_path / "film_espcn_x2.mkv")[0]) == len(UNEVEN)
+    assert (code, begun[:3]) == (0, [1, 2, 3]), error
+    assert same(tmp_path / "film_espcn_x2.mkv", tmp_path / "whole.mkv")
+
+
+def one_bit(data, place):
+    """`data` with one bit of the byte at `place` another."""
+    data = bytearray(data)
+    data[place] ^= 4
+    return bytes(data)
+
+
+class Killed(BaseException):
+    """In the place of a signal that leaves no time for anything."""
+
+
+def killed(*arguments):
+    raise Killed
+
+
+def test_another_film_of_the_same_size_is_not_taken_for_the_finished_one(run, film, tmp_path, monkeypatch):
+    """Killed between the note that the film is joined and its name, over an earlier film."""
+    line = [film, "--resume", "--overwrite", "--output", tmp_path / "out.mkv"]
+    with monkeypatch.context() as patch:
+        patch.setattr(joining, "put_in_place", killed)
+        patch.setattr(JoiningWriter, "abort", lambda self: None)
+        with pytest.raises(Killed):
+            run(*line)
+    joined = tmp_path / "out.mkv.segments" / "film.mkv"
+    (tmp_path / "out.mkv").write_bytes(bytes(joined.stat().st_size))
+    code, _, error = run(*line)
+    assert code == 0, error
+    assert len(content(tmp_path / "out.mkv")[0]) == len(UNEVEN)
+    assert files(tmp_path) == ["film.mkv", "out.mkv"]
+
+
+def test_a_result_that_appears_meanwhile_is_not_replaced(run, film, tmp_path, monkeypatch):
+    target, line = tmp_path / "out.mkv", [film, "--resume", "--output", tmp_path / "out.mkv"]
+    with monkeypatch.context() as patch:
+        patch.setattr(joining, "reach_disk", lambda path: target.write_bytes(b"another's"))
+        code, _, error = run(*line)
+    assert (code, target.read_bytes()) == (1, b"another's")
+    assert error.splitlines()[-1].startswith(f"Error: {target}")
+    target.unlink()
+    with stopped_after(0) as begun:
+        assert (run(*line)[0], begun) == (0, [])
 
 
 # ---- What does not belong together
@@ -378,6 +422,22 @@ def test_the_second_of_two_runs_is_refused(run, film, tmp_path):
     assert files(tmp_path) == ["film.mkv", "film_espcn_x2.mkv"]
 
 
+@pytest.mark.parametrize("leads_to", ["earlier.mkv", "nowhere.mkv", "out.mkv"])
+def test_a_link_is_an_existing_result_and_is_replaced_itself(run, film, tmp_path, leads_to):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "earlier.mkv").write_bytes(b"an earlier film")
+    target = tmp_path / "out.mkv"
+    target.symlink_to("out.mkv" if leads_to == "out.mkv" else tmp_path / "elsewhere" / leads_to)
+    code, _, error = run(film, "--output", target, "--resume")
+    assert (code, error) == (1, f"Error: {target} exists already and is not overwritten.\n")
+    code, out, error = run(film, "--output", target, "--resume", "--overwrite")
+    assert (code, out.splitlines()[-1]) == (0, str(target)), error
+    assert not target.is_symlink() and len(content(target)[0]) == len(UNEVEN)
+    assert files(tmp_path) == ["elsewhere", "film.mkv", "out.mkv"]
+    assert (tmp_path / "elsewhere" / "earlier.mkv").read_bytes() == b"an earlier film"
+    assert files(tmp_path / "elsewhere") == ["earlier.mkv"]
+
+
 def test_a_folder_of_that_name_is_left_alone(run, film, tmp_path):
     (tmp_path / "film_espcn_x2.mkv.segments").mkdir()
     (tmp_path / "film_espcn_x2.mkv.segments" / "mine.txt").write_text("precious")
@@ -387,32 +447,100 @@ def test_a_folder_of_that_name_is_left_alone(run, film, tmp_path):
     assert files(tmp_path / "film_espcn_x2.mkv.segments") == ["mine.txt"]
 
 
+SEGMENT = (
+    b'{"segment": {"number": 2, "first": %d, "frames": 1, "before": 0, "after": %s, "begin": 0, "change": %s, '
+    b'"fingerprint": 0, "cuts": [], "warnings": [], "times": [%s]}}'
+)
+
+
 @pytest.mark.parametrize(
     "line",
     [
-        b"no JSON at all",
-        b"[" * 10000,
+        b"{no JSON at all}",
+        b'{"a": ' + b"[" * 10000 + b"}",
         b"{}",
-        b'{"finished": 99, "bytes": 1, "delay": 0}',
+        b'{"finished": 99, "bytes": 1, "delay": 0, "content": ""}',
+        b'{"finished": 0, "bytes": 1, "delay": 1000000000000, "content": ""}',
+        b'{"finished": 0, "bytes": 1, "delay": 0}',
+        b'{"joined": "all"}',
         b'{"segment": {"number": 7}}',
-        b'{"segment": {"number": 2, "first": 1, "frames": 1, "before": 0, "after": 0, "begin": 0, "change": 0.0, '
-        b'"fingerprint": 0, "cuts": [], "warnings": [], "times": [[0, 1, 1, 1000000000], [0, 1, 1, -999999999]]}}',
-        b'{"finished": 0, "bytes": 1, "delay": 1000000000000}',
-        b"\xff\xfe",
+        SEGMENT % (1, b"0", b"0.0", b"[0, 1, 1, 1000000000], [0, 1, 1, -999999999]"),
+        SEGMENT % (14, b"0", b"0.0", b"[1" + b"0" * 30 + b", 1, 0, 1]"),
+        SEGMENT % (14, b"0", b"NaN", b"[0, 1, 0, 1]"),
+        SEGMENT % (14, b"1" + b"0" * 30, b"0.0", b"[0, 1, 0, 1]"),
+        b'{"note": "%s"}' % (b"x" * (1 << 20)),
+        b"\xff\xfe{}",
     ],
 )
-def test_a_damaged_journal_is_one_sentence(run, film, tmp_path, line):
+def test_a_journal_that_makes_no_sense_is_one_sentence(run, film, tmp_path, line):
+    """Even if its sums are right."""
     with stopped_after(2):
         run(film, "--resume", "--segment", 0.3)
     path = tmp_path / "film_espcn_x2.mkv.segments" / "journal.jsonl"
-    path.write_bytes(path.read_bytes() + line + b"\n")
+    path.write_bytes(journals.sealed([*journals.unsealed(path.read_bytes()), line]))
     code, _, error = run(film, "--resume", "--segment", 0.3)
     assert (code, len(error.splitlines())) == (1, 1)
     assert f"{path} is damaged in line" in error and "--overwrite begins anew." in error
 
 
+def test_whatever_happened_to_a_journal_is_found_out(run, film, tmp_path):
+    with stopped_after(4):
+        run(film, "--resume", "--segment", 0.3)
+    path = tmp_path / "film_espcn_x2.mkv.segments" / "journal.jsonl"
+    first, *lines = path.read_bytes().splitlines(keepends=True)
+    chance = random.Random(3)
+    changed = [
+        [first, *lines[1:]],
+        [first, *lines[:3], *lines[4:]],
+        [first, lines[0], *lines],
+        [first, *lines[::-1]],
+        [first, *lines, lines[-1]],
+        [first.rpartition(b", ")[0] + b"}\n", *lines],  # as it was before there were seals
+        *([one_bit(b"".join([first, *lines]), chance.randrange(len(first) + 500))] for _ in range(20)),
+    ]
+    for journal in changed:
+        path.write_bytes(b"".join(journal))
+        code, _, error = run(film, "--resume", "--segment", 0.3)
+        assert (code, len(error.splitlines())) == (1, 1)
+        assert f"{path} is damaged in line" in error and "--overwrite begins anew." in error
+    path.write_bytes(b"".join([first, *lines]))
+    assert run(film, "--resume", "--segment", 0.3)[0] == 0
+
+
+@pytest.mark.parametrize("what", ["link", "pipe", "folder", "endless"])
+def test_what_is_no_journal_is_left_alone(run, film, tmp_path, what):
+    with stopped_after(2):
+        run(film, "--resume", "--segment", 0.3)
+    path = tmp_path / "film_espcn_x2.mkv.segments" / "journal.jsonl"
+    path.unlink()
+    (tmp_path / "precious").write_text("")
+    {
+        "link": lambda: path.symlink_to(tmp_path / "precious"),
+        "pipe": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+        "endless": lambda: path.symlink_to("/dev/zero"),
+    }[what]()
+    code, _, error = run(film, "--resume", "--segment", 0.3)
+    assert (code, len(error.splitlines())) == (1, 1)
+    assert f"{path}: " in error
+    assert (tmp_path / "precious").read_text() == ""
+
+
+def test_only_what_is_ours_is_removed(run, film, tmp_path):
+    with stopped_after(2):
+        run(film, "--resume", "--segment", 0.3)
+    folder = tmp_path / "film_espcn_x2.mkv.segments"
+    for name in ("2023.mkv", "film of mine.mkv", ".hidden.part", "00007.mp4"):
+        (folder / name).write_text("precious")
+    (folder / "00009.nut").mkdir()
+    assert run(film, "--resume", "--segment", 0.3)[0] == 0
+    assert files(folder) == [".hidden.part", "00007.mp4", "00009.nut", "2023.mkv", "film of mine.mkv"]
+
+
 @pytest.mark.parametrize("change", [{"frames": 0}, {"first": -1}, {"cuts": "abc"}, {"times": None}, {"change": 1},
-                                    {"number": True}, {"begin": 0.5}, {"another": 1}, {"warnings": [1]}])  # fmt: skip
+                                    {"number": True}, {"begin": 0.5}, {"begin": -1 << 62},
+                                    {"after": 301}, {"change": float("inf")}, {"fingerprint": 10**30},
+                                    {"another": 1}, {"warnings": [1]}])  # fmt: skip
 def test_what_is_no_segment_is_refused(change):
     segment = Segment(0, 0, 2, 0, 0, 0, ((0, 40), (40, 40)), (), 0.5, 12345)
     assert Segment.from_dict(segment.to_dict()) == segment
@@ -439,17 +567,6 @@ def test_what_cannot_be_resumed_is_wrong_usage(run, film, tmp_path, monkeypatch,
 
 
 # ---- The disk
-
-
-@contextmanager
-def largest_file(size):
-    """Inside, no file can grow beyond `size` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_disk_that_fills_up_costs_nothing_that_is_finished(run, film, tmp_path):
@@ -548,6 +665,31 @@ def test_a_film_that_changes_while_it_is_worked_ends_the_work(run, film, tmp_pat
             for way in frames.ways(other):
                 with pytest.raises(InexactError):
                     list(way)
+
+
+@pytest.mark.parametrize("change", ["another", "shorter", "gone", "touched"])
+def test_sound_is_not_taken_from_a_film_that_changed_meanwhile(run, film, tmp_path, monkeypatch, change):
+    """Its frames were found by their fingerprints, or were read before."""
+    join = resuming.join
+
+    def changing(*arguments, **options):
+        data = film.read_bytes()
+        film.unlink()
+        if change == "another":
+            make_clip(film, UNEVEN, width=48, height=32, audio=[("aac", 1.2, {})])
+        elif change != "gone":
+            film.write_bytes(data if change == "touched" else data[:-5000])
+        return join(*arguments, **options)
+
+    monkeypatch.setattr(resuming, "join", changing)
+    code, out, error = run(film, "--resume", "--segment", 0.3, "--quiet")
+    if change == "touched":
+        assert (code, error) == (0, "")
+        return
+    assert (code, out, len(error.splitlines())) == (1, "", 1)
+    assert ("film.mkv does not exist." if change == "gone" else "film.mkv is not the film any more") in error
+    assert not (tmp_path / "film_espcn_x2.mkv").exists()
+    assert "00000.nut" in files(tmp_path / "film_espcn_x2.mkv.segments")
 
 
 # ---- Pictures

@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from browser import Window
 from clips import make_clip, packets_of
@@ -161,7 +162,13 @@ def test_a_clip_keeps_its_sound(chromium, server, tmp_path):
     result = visit.download(tmp_path / "downloads")
     assert result.name == "clip_espcn_x2.mp4"
     assert packets_of(result, "audio") == packets_of(source, "audio")
-    assert packets_of(result, "video") == packets_of(by_command(source, tmp_path / "command"), "video")
+    command = by_command(source, tmp_path / "command")
+    # Of the same pictures x264 does not make the same bytes every time where it computes with AVX-512.
+    ours, theirs = (packets_of(path, "video")[0] for path in (result, command))
+    assert sorted(times for _, *times in ours) == sorted(times for _, *times in theirs)
+    with av.open(result) as page, av.open(command) as container:
+        for one, other in zip(page.decode(video=0), container.decode(video=0), strict=True):
+            assert np.abs(one.to_ndarray().astype(int) - other.to_ndarray()).mean() < 1
     with av.open(result) as container:
         assert [(frame.width, frame.height) for frame in container.decode(video=0)] == [(96, 64)] * 20
     chromium.switch_to.frame(visit.find("#result iframe"))

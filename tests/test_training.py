@@ -8,14 +8,16 @@ import threading
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from common import training
 from common.dataset import Dataset, Source, build
 from common.images import Picture, write_picture
 from common.logs import Log
 from common.networks import network
+from common.starting import StartError, started
 from common.training import Interrupted, Run, TrainingError, train
-from common.weights import load_weights
+from common.weights import load_weights, read_safetensors
 
 FRAMEWORKS = ("tensorflow", "torch")
 SPEC = network("espcn", scale=2, widths=(8, 4))
@@ -127,10 +129,10 @@ def test_weights_of_another_scale_are_a_start(dataset, tmp_path):
     report = train(a_run(dataset, tmp_path, steps=2))
     start = load_weights(report["weights"])
     other = dataclasses.replace(start, network=dataclasses.replace(SPEC, scale=3))
-    begun = training.same_layers(other.tensors, {"conv1.weight": start.tensors["conv1.weight"]})
+    begun = started(other, SPEC, {"conv1.weight": start.tensors["conv1.weight"]}, 0)
     assert np.array_equal(begun["conv1.weight"], start.tensors["conv1.weight"])
-    with pytest.raises(TrainingError, match="no layer in common"):
-        training.same_layers(start.tensors, {"conv1.weight": np.zeros((1, 1, 3, 3))})
+    with pytest.raises(StartError, match="no layer in common"):
+        started(other, SPEC, {"conv1.weight": np.zeros((1, 1, 3, 3))}, 0)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -146,6 +148,45 @@ def test_resume_without_or_with_a_foreign_checkpoint_is_refused(dataset, tmp_pat
     train(a_run(dataset, tmp_path, steps=2))
     with pytest.raises(TrainingError, match="another network, recipe, precision, seed or data set"):
         train(a_run(dataset, tmp_path, steps=4, seed=1, resume=True))
+
+
+def test_a_checkpoint_from_before_an_option_existed_goes_on_with_its_default(dataset, tmp_path):
+    """As long as it is the default that is asked for."""
+    train(a_run(dataset, tmp_path, steps=2))
+    path = tmp_path / "espcn_x2_widths-8-4.checkpoint"
+    arrays, header = read_safetensors(path)
+    (name, spec, recipe, *rest), *data = json.loads(header["identity"])
+    spec, recipe = json.loads(spec), dict(recipe)
+    del spec["activation"], recipe["mesh_weight"], recipe["betas"]
+    header["identity"] = json.dumps([[name, json.dumps(spec), recipe, *rest], *data])
+    save_file(arrays, path, metadata=header)
+    other = a_run(dataset, tmp_path, steps=4, resume=True)
+    for changed in ({"mesh_weight": 1.0}, {"betas": (0.9, 0.99)}):
+        with pytest.raises(TrainingError, match="another network, recipe, precision, seed or data set"):
+            train(dataclasses.replace(other, recipe=dataclasses.replace(RECIPE, **changed)))
+    assert train(other)["steps"] == 4
+
+
+@pytest.mark.parametrize("identity", ["", "7", "[]", "[[[]]]", "[" * 10**5, '[["espcn", "{", {}, 0, "fp32"], [], []]',
+                                      '[["espcn", 3, null, 0, "fp32"], [], []]'])  # fmt: skip
+def test_a_checkpoint_of_nothing_known_is_refused(identity, dataset, tmp_path):
+    train(a_run(dataset, tmp_path, steps=2))
+    path = tmp_path / "espcn_x2_widths-8-4.checkpoint"
+    arrays, header = read_safetensors(path)
+    save_file(arrays, path, metadata={**header, "identity": identity})
+    with pytest.raises(TrainingError, match="another network, recipe, precision, seed or data set"):
+        train(a_run(dataset, tmp_path, steps=4, resume=True))
+
+
+@pytest.mark.parametrize("part", [{"place": "[1, 2]"}, {"place": '{"step": "x"}'}, {"place": "[" * 10**5},
+                                  {"best_psnr": "much"}, {"figures": "7"}])  # fmt: skip
+def test_a_checkpoint_that_does_not_say_where_it_stands_is_refused(part, dataset, tmp_path):
+    train(a_run(dataset, tmp_path, steps=2))
+    path = tmp_path / "espcn_x2_widths-8-4.checkpoint"
+    arrays, header = read_safetensors(path)
+    save_file(arrays, path, metadata={**header, **part})
+    with pytest.raises(TrainingError, match="is not complete"):
+        train(a_run(dataset, tmp_path, steps=4, resume=True))
 
 
 def test_a_data_set_of_another_network_is_refused(dataset, tmp_path):
@@ -183,6 +224,18 @@ def test_a_new_run_sets_the_old_one_aside(dataset, tmp_path):
     train(a_run(dataset, tmp_path, steps=1))
     kept = load_weights(tmp_path / "espcn_x2_widths-8-4.previous.safetensors").tensors
     assert all(np.array_equal(before[key], kept[key]) for key in before)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_second_of_two_runs_in_a_folder_is_refused(resume, dataset, tmp_path):
+    train(a_run(dataset, tmp_path, steps=2))
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.*")}
+    log = Log(tmp_path / "espcn_x2_widths-8-4.jsonl", tmp_path / "tensorboard", first_step=2)
+    with pytest.raises(TrainingError, match="Another run is at work on .*_x2_widths-8-4[.]jsonl; .*checkpoint_dir"):
+        train(a_run(dataset, tmp_path, steps=4, resume=resume))
+    log.close()
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.*")} == before
+    assert train(a_run(dataset, tmp_path, steps=4, resume=resume))["steps"] == 4
 
 
 def test_weights_that_are_no_numbers_are_never_saved(dataset, tmp_path):

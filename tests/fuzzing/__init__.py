@@ -7,13 +7,16 @@ A kind of input is a module with
     make(random, valid)             (content, suffix) of one input, from the `valid` files
     attempt(path, folder, random)   give the input in the file `path` to the readers; results go into `folder`
     command(path, folder)           the words of a command line that takes it
+    whole(folder, source)           raises unless the files in `folder` are whole, `source` holding those of seeds(); a
+                                    kind without it leaves no file if it fails
 
 `random` is a `random.Random` that the seed and the number of the input decide.
 """
 
 import importlib
 
-KINDS = ("pictures", "videos", "datasets", "weights", "commands")  # each a module here; another is a row more
+# Each a module here; another is a row more.
+KINDS = ("pictures", "videos", "datasets", "weights", "commands", "journals")
 
 
 def kind_of(name):
