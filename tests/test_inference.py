@@ -1,5 +1,9 @@
 """What is done to a network to make it fast changes nothing of what it computes."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -102,6 +106,28 @@ def test_bf16_loses_less_than_a_hundredth_of_a_decibel(name, shared_data):
     assert len(lost) == 5 and np.mean(lost) < 0.01
 
 
+@pytest.mark.parametrize(("name", "tolerance"), [("srcnn", 0.5 / 255), ("espcn", 1e-5), ("vespcn", 1e-5)])
+def test_tiles_in_bf16_are_those_of_the_whole(name, tolerance):
+    low = resize(np.random.default_rng(9).random((9, 12, 1), np.float32), 5)
+    whole, tiled = (Upscaler(weights_for(name, 3), "torch", "cpu", "bf16", tile).planes(low) for tile in (0, 21))
+    assert np.abs(tiled - whole).max() <= tolerance
+
+
+@pytest.mark.skipif(not inference.can_fuse(), reason="this PyTorch lacks oneDNN's fused convolutions")
+def test_bf16_is_computed_on_a_processor_without_its_instructions():
+    """oneDNN, told to use none later than AVX2, refuses kernels in bf16; PyTorch's own convolution takes them."""
+    program = (
+        "import numpy as np; from common.networks import network; from common.weights import initial_tensors\n"
+        "from torch_models.runtime import Runtime, choose_precision\n"
+        "spec = network('espcn', widths=(4, 4))\n"
+        "runtime = Runtime(spec, initial_tensors(spec, 1), 'cpu', 'bf16')\n"
+        "print(runtime(np.ones((1, 20, 20, 1), np.float32)).shape, choose_precision('auto', 'cpu', spec))"
+    )
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "(1, 36, 36, 1) fp32\n", done.stderr
+
+
 def test_new_weights_are_used_at_once(batch):
     spec = network("espcn", widths=(4, 4))
     first, second = initial_tensors(spec, seed=1), initial_tensors(spec, seed=2)
@@ -111,7 +137,7 @@ def test_new_weights_are_used_at_once(batch):
 
 
 def test_without_the_operators_the_network_is_used_as_it_is(monkeypatch, batch):
-    monkeypatch.setattr(inference, "can_fuse", lambda: False)
+    monkeypatch.setattr(inference, "can_fuse", lambda precision: False)
     spec = network("espcn", widths=(4, 4))
     runtime = Runtime(spec, initial_tensors(spec, seed=1), "cpu", "fp32")
     assert runtime.graph is runtime.model

@@ -22,7 +22,7 @@ BLOCKS = (4, 2)  # sides of blocks of pixels that are drawn at a time where ther
 
 def compiled(model, spec, device, precision):
     """A function on tensors that computes what `model`, of the dataclass `spec`, does with the weights it has now."""
-    if device != "cpu" or precision not in ("fp32", "bf16") or not can_fuse():
+    if device != "cpu" or precision not in ("fp32", "bf16") or not can_fuse(precision):
         return model
     try:
         return fused(model, spec)
@@ -30,10 +30,12 @@ def compiled(model, spec, device, precision):
         return model
 
 
-def can_fuse():
-    """Whether this PyTorch has the operators."""
-    operators = ("_convolution_pointwise", "_reorder_convolution_weight")
-    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in operators)
+def can_fuse(precision="fp32"):
+    """Whether this PyTorch has the operators, and in bf16 on this processor if that is the precision."""
+    operators = ("_convolution_pointwise", "_reorder_convolution_weight", "_is_mkldnn_bf16_supported")
+    if not torch.backends.mkldnn.is_available() or not all(hasattr(torch.ops.mkldnn, name) for name in operators):
+        return False
+    return precision != "bf16" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class FusedConv(nn.Module):
@@ -66,7 +68,8 @@ class FusedConv(nn.Module):
             kernel = rounded(kernel)
         outputs, _, self.side, _ = kernel.shape
         self.block = next((n for n in BLOCKS if outputs * n**2 <= LANES and self.stride == self.factor == 1), 1)
-        self.plain, self.blocks = (self._prepared(kernel, bias, block) for block in (1, self.block))
+        self.plain = self._prepared(kernel, bias, 1)
+        self.blocks = self.plain if self.block == 1 else self._prepared(kernel, bias, self.block)
 
     def _prepared(self, kernel, bias, block):
         kernel = block_kernel(torch.cat([kernel, kernel], dim=1) if self.splits else kernel, block).to(self.kind)

@@ -68,7 +68,7 @@ def choose_precision(name, device, spec):
     """The precision called `name`; "auto" is "bf16" where a CPU computes it and the network keeps it, else "fp32"."""
     if name != "auto":
         return name
-    kept = "torch" in spec.keeps_bf16 and can_fuse()
+    kept = "torch" in spec.keeps_bf16 and can_fuse("bf16")
     return "bf16" if kept and device == "cpu" and computes_bf16() else "fp32"
 
 
