@@ -317,6 +317,11 @@ def trained_weights(model):
     return {path: variable for path, variable in named_weights(model).items() if path in trained}
 
 
+def freeze(model):
+    """Keep nothing on the way forward for gradients of the weights of `model`."""
+    model.trainable = False
+
+
 def load_tensors(model, tensors):
     """Give `model` the weights `tensors`, arrays by attribute path; raises KeyError if one is missing."""
     for name, variable in named_weights(model).items():
