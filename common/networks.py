@@ -179,7 +179,8 @@ class Network(Layered):
         if self.colour not in ("luma", "rgb"):
             raise ValueError(f"colour is 'luma' or 'rgb', not {self.colour!r}")
         if self.scale not in self.scales:
-            scales = " or ".join(map(str, self.scales))
+            *others, last = map(str, self.scales)
+            scales = f"{', '.join(others)} or {last}" if others else last
             raise ValueError(f"{type(self).__name__} enlarges by {scales}, not {self.scale}")
 
     @property
