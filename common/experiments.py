@@ -11,10 +11,15 @@ from common import cli
 from common.dataset import is_clip
 from common.evaluation import evaluate, evaluate_clip, mean
 from common.images import find_pictures, read_picture, write_picture
-from common.networks import NETWORKS, network
+from common.networks import NETWORKS, VGG19, network
+from common.vgg import fetched, vgg_tensors
 from common.weights import load_weights, shipped, weights_for, with_motion
 
 DEFAULT_MINUTES = 8  # of training, if no length is asked for
+# Flags of training against a discriminator.
+ADVERSARIAL = (
+    *("content_loss", "adversarial_weight", "feature_weight", "mesh_weight", "discriminator_rate", "vgg_weights"),
+)
 
 
 def training_run(arguments, scratch, group):
@@ -28,10 +33,8 @@ def training_run(arguments, scratch, group):
     spec = asked_network(arguments)
     recipe = cli.changed(spec.recipe_for(arguments.part) if arguments.part else spec.recipe, arguments)
     recipe = replace(recipe, layer_rates=recipe.layer_rates | layer_rates(arguments.layer_rate or [], spec))
-    if recipe.recompute and not spec.recomputes:
-        raise cli.UsageError(f"{arguments.model} cannot --recompute.")
-    if arguments.content_loss and not spec.adversarial:
-        raise cli.UsageError(f"{arguments.model} has no --content_loss, but a --loss.")
+    check_of_use(arguments, spec, recipe)
+    start, vgg_weights = start_weights(arguments), vgg_file(arguments, spec, recipe)
     folder = Path(arguments.checkpoint_dir)
     dataset = prepared_dataset(arguments, spec, recipe, folder, scratch, group)
     steps, minutes = arguments.steps, arguments.minutes
@@ -55,11 +58,38 @@ def training_run(arguments, scratch, group):
         seed=arguments.seed,
         steps=steps,
         minutes=minutes,
-        start=start_weights(arguments),
-        vgg_weights=arguments.vgg_weights,
+        start=start,
+        vgg_weights=vgg_weights,
         resume=arguments.resume,
         command=shlex.join(["python", "main.py", *sys.argv[1:]]),
     )
+
+
+def check_of_use(arguments, spec, recipe):
+    """Raise UsageError for a flag that would change nothing in the training of network `spec`."""
+    if recipe.recompute and not spec.recomputes:
+        raise cli.UsageError(f"{arguments.model} cannot --recompute.")
+    given = [flag for flag in ADVERSARIAL if getattr(arguments, flag) is not None]
+    if given and not spec.adversarial:
+        raise cli.UsageError(f"--{given[0]} is for srgan: {arguments.model} has only a --loss.")
+    if arguments.vgg_weights and recipe.content_loss == "mse":
+        raise cli.UsageError("--vgg_weights is for --content_loss vgg22 and vgg54.")
+    if arguments.loss and recipe.content_loss != "mse":
+        raise cli.UsageError(f"--loss is that of pixels, which --content_loss {recipe.content_loss} does not compare.")
+
+
+def vgg_file(arguments, spec, recipe):
+    """Path of VGG19's weights, None where its features are not compared. They are read once before pictures are cut.
+
+    Raises CommandError for a network that does not draw colours, WeightsError if the weights are missing or wrong.
+    """
+    if recipe.content_loss == "mse":
+        return None
+    if spec.channels != 3:
+        raise cli.CommandError(f"VGG19 sees colours, so {recipe.content_loss} needs a network on RGB.")
+    path = arguments.vgg_weights or fetched()
+    vgg_tensors(path, VGG19(recipe.content_loss))
+    return path
 
 
 def layer_rates(given, spec):

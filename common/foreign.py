@@ -1,4 +1,4 @@
-"""SRResNet's weights as others save them: PyTorch state dictionaries (`.pth`) of common implementations.
+"""SRResNet's weights as others save them: PyTorch state dictionaries (`.pth`, `.pth.tar`) of common implementations.
 
 Known layouts, by their names; in all of them one slope may serve all maps, a convolution before batch normalisation may
 have a bias, and "module.", "generator." or "_orig_mod." may stand before every name:
@@ -18,7 +18,7 @@ import numpy as np
 from common.networks import SRResNet
 from common.weights import WeightsError
 
-SUFFIXES = (".pth", ".pt", ".ckpt")
+SUFFIXES = (".pth", ".pt", ".ckpt", ".tar")  # the last of .pth.tar
 WRAPPERS = ("state_dict", "model_state_dict", "g_state_dict", "model", "generator", "netG", "params", "params_ema")
 PREFIXES = ("module.", "generator.", "_orig_mod.")  # of wrappers that train on several devices, with a rival, compiled
 TRUNK = {"0": "conv1", "1": "norm1", "2": "prelu", "3": "conv2", "4": "norm2"}

@@ -180,7 +180,9 @@ class Network(Layered):
         if self.colour not in ("luma", "rgb"):
             raise ValueError(f"colour is 'luma' or 'rgb', not {self.colour!r}")
         if self.scale not in self.scales:
-            raise ValueError(f"{type(self).__name__} enlarges by {', '.join(map(str, self.scales))}, not {self.scale}")
+            *others, last = map(str, self.scales)
+            scales = f"{', '.join(others)} or {last}" if others else last
+            raise ValueError(f"{type(self).__name__} enlarges by {scales}, not {self.scale}")
 
     @property
     def channels(self):
@@ -633,7 +635,8 @@ def network(name, **options):
     """
     if name not in NETWORKS:
         raise ValueError(f"there is no network {name!r}; known are {', '.join(NETWORKS)}")
-    try:
-        return NETWORKS[name](**options)
-    except TypeError as error:
-        raise ValueError(f"{name} has no such option: {error}") from None
+    known = [field.name for field in dataclasses.fields(NETWORKS[name])]
+    for option in options:
+        if option not in known:
+            raise ValueError(f"{name} has no {option}; it has {', '.join(known)}")
+    return NETWORKS[name](**options)

@@ -25,7 +25,7 @@ from common.recipes import Recipe
 from common.resize import resize
 from common.starting import started
 from common.upscaler import Upscaler, from_unit
-from common.vgg import fetched, vgg_tensors
+from common.vgg import vgg_tensors
 from common.weights import Weights, WeightsError, initial_tensors, read_safetensors, save_weights, write_safetensors
 
 VALIDATIONS = 20  # a run is validated this many times, and a checkpoint written each time
@@ -169,10 +169,8 @@ class Loop:
         if self.dataset.batch_size * (side // 16) ** 2 < 2:
             raise TrainingError("Batch normalisation needs more than one value: take a larger --batch_size.")
         if run.recipe.content_loss != "mse":
-            if run.spec.channels != 3:
-                raise TrainingError(f"VGG19 sees colours, so {run.recipe.content_loss} needs a network on RGB.")
             vgg = VGG19(run.recipe.content_loss)
-            features = vgg, vgg_tensors(run.vgg_weights or fetched(), vgg)
+            features = vgg, vgg_tensors(run.vgg_weights, vgg)
         return module.Adversarial(*network, discriminator=(rival, initial_tensors(rival, run.seed)), features=features)
 
     def run_to_the_end(self):

@@ -32,10 +32,8 @@ def fetched():
 
 def _innermost(error):
     """What lies behind an error of the network, without what each library around it says."""
-    while isinstance(getattr(error, "reason", None), Exception):
-        error = error.reason
-    while isinstance(error.__context__, OSError):
-        error = error.__context__
+    while behind := error.__cause__ or error.__context__:
+        error = behind
     return getattr(error, "strerror", None) or str(error).splitlines()[0] or type(error).__name__
 
 

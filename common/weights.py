@@ -16,7 +16,7 @@ import numpy as np
 
 from common import __version__
 from common.files import written_whole
-from common.networks import NETWORKS, Network, SRResNet, described_network
+from common.networks import NETWORKS, Network, SRResNet, described_network, network
 
 FOLDER = Path(__file__).resolve().parent.parent / "weights"
 SUMS = "SHA256SUMS"  # in it, as `sha256sum --check` takes it
@@ -57,9 +57,13 @@ def shipped_scales(name):
 def weights_for(name, scale, path=None):
     """The `Weights` in the file `path`, or those shipped for network `name` at `scale`.
 
-    Raises WeightsError if there are none, if those in the file belong to another network or scale, and if those shipped
-    have changed since.
+    Raises WeightsError if the network knows no such scale, if there are no weights, if those in the file belong to
+    another network or scale, and if those shipped have changed since.
     """
+    try:
+        network(name, scale=scale)
+    except ValueError as error:
+        raise WeightsError(f"{error}.") from None
     if path is None and not shipped(name, scale).exists():
         others = ", ".join(f"x{scale}" for scale in shipped_scales(name)) or "none"
         raise WeightsError(f"There are no weights for {name} x{scale} (shipped: {others}); train some, or name a file.")

@@ -38,6 +38,7 @@ CARD = """
 |---|---|
 | network | `{network}`, {parameters:,} parameters |
 | data | {training_data}; {sub_images} sub-images |
+| minimised | {minimised} |
 | recipe | `{recipe}` |
 | command | `{command}` |
 {start}| run | {steps} steps in {precision} by {framework}, seed {seed} |
@@ -45,6 +46,23 @@ CARD = """
 | measured | {measured} |
 | SHA-256 | `{digest}` |
 """
+
+ERRORS = {"mse": "mean squared error", "l1": "mean absolute error", "charbonnier": "smooth absolute error"}
+ADDED = {  # what a recipe weighs beside the error of the picture
+    "adversarial_weight": "the adversarial loss",
+    "feature_weight": "the difference of the discriminator's feature maps",
+    "mesh_weight": "the mesh",
+    "weight_decay": "the sum of squared kernels",
+}
+OF_MOTION = {"motion_weight": "that of the compensated neighbours", "smoothness_weight": "the roughness of the flow"}
+
+
+def minimised(recipe, spec):
+    """What the training minimised, in words."""
+    features = recipe.get("content_loss", "mse")
+    error = f"{ERRORS[recipe['loss']]} of the pixels" if features == "mse" else f"that of features ({features})"
+    added = ADDED | (OF_MOTION if spec.estimates_motion else {})
+    return " + ".join([error, *(f"{recipe[key]:g} × {words}" for key, words in added.items() if recipe.get(key))])
 
 
 def card(name, scale, figures):
@@ -71,6 +89,7 @@ def card(name, scale, figures):
         measured=measured,
         digest=sha256(shipped(name, scale)),
         motion=motion,
+        minimised=minimised(json.loads(info["recipe"]), weights.network),
         **{
             **info,
             "start": f"| start | `{info['start']}` |\n" if "start" in info else "",

@@ -456,7 +456,7 @@ def mistakes(tmp_path, picture, weights):
         "weights that are a picture": ("in.png", [picture, "--weights", picture]),
         "weights of another scale": ("espcn x2, not espcn x3", [picture, *x2]),
         "weights of another network": ("espcn x2, not srcnn x2", [picture, "--model=srcnn", "--scale=2", *x2]),
-        "scale without weights": ("espcn x7", [picture, "--scale", "7"]),
+        "scale without weights": ("ESPCN enlarges by 2, 3 or 4, not 7", [picture, "--scale", "7"]),
         "report in a file's place": ("in.png", [picture, *ours, "--report", picture / "report.json"]),
     }
 
@@ -919,7 +919,7 @@ TRAINING_MISTAKES = {
     "missing folder": ("nowhere", ["--train_dir", "nowhere"]),
     "missing file": ("nowhere.h5", ["--train_dir", "nowhere.h5"]),
     "empty folder": ("no pictures", ["--train_dir", "empty"]),
-    "impossible scale": ("2, 3, 4", ["--scale", "5"]),
+    "impossible scale": ("ESPCN enlarges by 2, 3 or 4, not 5", ["--scale", "5"]),
     "impossible label": ("label", ["--label_size", "7"]),
     "sub-images smaller than the network sees": ("--image_size", ["--image_size", "8", "--label_size", "8"]),
     "nothing to resume": ("resume", ["--resume", "--checkpoint_dir", "fresh"]),

@@ -184,8 +184,7 @@ def check_arguments(name, arguments, capsys):
         spec = experiments.asked_network(parsed)
         experiments.layer_rates(parsed.layer_rate or [], spec)
         assert not parsed.part or spec.recipe_for(parsed.part)
-        assert not parsed.recompute or spec.recomputes
-        assert not parsed.content_loss or spec.adversarial
+        experiments.check_of_use(parsed, spec, cli.changed(spec.recipe, parsed))
     return parsed
 
 
@@ -266,8 +265,10 @@ def material(tmp_path_factory, make_pixels):
               options={"qp": "0", "g": "1"}, audio=[("libopus", 1, {})])  # fmt: skip
     (folder / "weights").mkdir()
     shutil.copy(ROOT / "weights" / "espcn_x3.safetensors", folder / "weights")
-    spec = network("srresnet", **SMALL["srresnet"])
-    save_weights(folder / "weights" / "srresnet_x4.safetensors", Weights("srresnet", spec, initial_tensors(spec, 0)))
+    for name, scale in (("srresnet", 4), ("drcn", 2)):
+        spec = network(name, scale=scale, **SMALL[name])
+        path = folder / "weights" / f"{name}_x{scale}.safetensors"
+        save_weights(path, Weights(name, spec, initial_tensors(spec, 0)))
     return folder
 
 

@@ -1,6 +1,10 @@
 """The deeply recursive network: its recursions, its loss, its memory, and starting it from fewer recursions."""
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,13 +99,14 @@ def test_impossible_networks_are_refused(options):
         network("drcn", **options)
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_tiles_leave_no_trace(framework):
-    spec = network("drcn", scale=2, recursions=4, width=8)
+def test_tiles_leave_no_trace(framework, scale):
+    spec = network("drcn", scale=scale, recursions=4, width=8)
     weights = Weights("drcn", spec, random_tensors(spec))
     low = np.random.default_rng(0).random((19, 26, 1), np.float32)
     whole, *tiled = (Upscaler(weights, framework, "cpu", "fp32", tile).planes(low) for tile in (0, 7, 16, "auto"))
-    assert whole.shape == (38, 52, 1)
+    assert whole.shape == (19 * scale, 26 * scale, 1)
     assert all(np.abs(result - whole).max() <= 1e-6 for result in tiled)
 
 
@@ -134,6 +139,40 @@ def test_recomputing_changes_no_gradient(framework):
     assert kept == again
     assert all(np.abs(first[name] - second[name]).max() <= 1e-12 for name in spec.shapes)
     assert all(np.abs(first[name]).max() > 1e-6 for name in spec.shapes)
+
+
+PEAKS = r"""
+import dataclasses, re, sys
+from pathlib import Path
+import numpy as np
+from common import backend
+from common.networks import network
+from common.weights import initial_tensors
+
+def peak(count, recompute, **size):
+    spec = network("drcn", scale=2, **size)
+    recipe = dataclasses.replace(spec.recipe, optimizer="sgd", recompute=recompute)
+    training = backend.load(sys.argv[1], "training").Training(spec, initial_tensors(spec, 0), recipe, "cpu")
+    batch = np.zeros((count, 41, 41, 1), np.float32)
+    float(training.step(batch, batch, 1e-3))
+    return int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])
+
+backend.load(sys.argv[1], "runtime").use_threads(1)  # with which TensorFlow is slowest to let go of what it has used
+before = peak(1, True, width=2, recursions=1)  # all is loaded then that needs memory only once
+print(peak(24, True, width=32) - before, peak(24, False, width=32) - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no /proc")
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_recomputing_takes_less_memory(framework):
+    """Of the maps of two convolutions for each recursion it keeps those of one."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}  # to give back what is free
+    command = [sys.executable, "-c", PEAKS, framework]
+    folder = Path(__file__).resolve().parent.parent
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    again, kept = map(int, done.stdout.split())
+    assert again < 0.8 * kept
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

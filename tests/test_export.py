@@ -322,7 +322,7 @@ def test_a_missing_framework_is_named(call, flags, tmp_path, monkeypatch):
 
 
 def test_a_scale_without_weights(call, tmp_path):
-    assert "espcn x7" in call("--scale", 7, tmp_path / "out.onnx").error()
+    assert "ESPCN enlarges by 2, 3 or 4, not 7" in call("--scale", 7, tmp_path / "out.onnx").error()
     assert list(tmp_path.iterdir()) == []
 
 

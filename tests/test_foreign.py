@@ -127,6 +127,11 @@ def test_our_own_state_dictionary_is_read(tmp_path):
     assert all(np.array_equal(weights.tensors[key], tensors[key]) for key in tensors)
 
 
+def test_the_suffix_of_older_pytorch_is_known(tmp_path):
+    torch.save({"epoch": 3, "best_psnr": 32.1, "state_dict": Trunk().state_dict()}, tmp_path / "SRResNet_x2.pth.tar")
+    assert weights_for("srresnet", 2, tmp_path / "SRResNet_x2.pth.tar").network.blocks == 3
+
+
 def refusal(path, name="srresnet", scale=4):
     with pytest.raises(WeightsError) as refused:
         weights_for(name, scale, path)

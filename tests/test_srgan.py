@@ -11,7 +11,7 @@ import pooch
 import pytest
 
 import main
-from common import backend
+from common import backend, experiments, vgg
 from common import training as runs
 from common.dataset import Source, build
 from common.images import Picture, write_picture
@@ -58,7 +58,7 @@ def largest_difference(first, second):
 
 
 @pytest.mark.parametrize("measuring", [False, True])
-@pytest.mark.parametrize("spec", [Discriminator(3, 96, 8), Discriminator(3, 32, 16), Discriminator(1, 16, 4)])
+@pytest.mark.parametrize("spec", [Discriminator(), Discriminator(3, 32, 16), Discriminator(1, 16, 4)])
 def test_the_discriminator_says_the_same(spec, measuring):
     pictures = batch(np.random.default_rng(0), spec.side)[..., : spec.channels]
     verdicts = []
@@ -68,6 +68,19 @@ def test_the_discriminator_says_the_same(spec, measuring):
     assert verdicts[0].shape == (4, 1)
     assert np.ptp(verdicts[0]) > 1e-3
     assert np.abs(verdicts[0] - verdicts[1]).max() <= 1e-5
+
+
+def test_srresnet_draws_the_same_by_the_statistics_of_the_batch():
+    spec, pictures, results = network("srresnet"), batch(np.random.default_rng(0), 24), []
+    for layers, model in models(spec, initial_tensors(spec, 0)):
+        layers.set_measuring(model, True)
+        enlarged = layers.to_numpy(model(layers.from_nhwc(pictures, "cpu")))
+        statistics = {key: layers.to_numpy(layers.named_weights(model)[key]) for key in spec.statistics}
+        results.append({"enlarged": enlarged, **statistics})
+    results[1]["enlarged"] = results[1]["enlarged"].transpose(0, 2, 3, 1)
+    assert results[0]["enlarged"].shape == (4, 96, 96, 3)
+    assert np.ptp(results[0]["enlarged"]) > 0.1
+    assert largest_difference(*results) <= 1e-5
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -225,6 +238,21 @@ def test_without_network_access_a_sentence_names_the_flag(monkeypatch):
         fetched()
 
 
+def test_of_a_failed_download_only_the_reason_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(pooch, "os_cache", lambda _: tmp_path)
+    monkeypatch.setattr(vgg, "URL", "http://127.0.0.1:1/vgg.h5")
+    with pytest.raises(WeightsError, match="from http://127.0.0.1:1/vgg.h5 [(]Connection refused[)]: "):
+        fetched()
+
+
+def test_nothing_is_kept_for_gradients_of_vgg():
+    spec = VGG19("vgg22", 4)
+    training = trainings(features=(spec, initial_tensors(spec, 0)), frameworks=("torch",))[0]
+    pictures = backend.load("torch", "layers").from_nhwc(batch(np.random.default_rng(0), 32), "cpu")
+    assert not training.features(pictures).requires_grad
+    assert training.features(pictures.requires_grad_()).requires_grad
+
+
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
     """A folder of four small pictures, one of which is held back."""
@@ -311,8 +339,27 @@ def test_vgg_is_read_before_training(call, monkeypatch, tmp_path):
     write_vgg(path, narrow("vgg54"))
     code, _, error = call("srgan", "--steps", 2, "--content_loss", "vgg54", "--vgg_weights", path)
     assert (code, "not (3, 3, 3, 64)" in error) == (1, True)
-    monkeypatch.setattr(runs, "VGG19", narrow)
+    assert not (tmp_path / "srgan").exists()  # no pictures were cut for nothing
+    for module in (runs, experiments):
+        monkeypatch.setattr(module, "VGG19", narrow)
     code, out, error = call("srgan", "--steps", 2, "--content_loss", "vgg54", "--vgg_weights", path)
     assert code == 0, error
     assert json.loads(load_weights(out[-1]).info["recipe"])["content_loss"] == "vgg54"
-    assert call("srresnet", "--steps", 2, "--content_loss", "mse")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "flags", "sentence"),
+    [
+        ("srresnet", ["--content_loss", "mse"], "--content_loss is for srgan: srresnet has only a --loss."),
+        ("srresnet", ["--mesh_weight", "1"], "--mesh_weight is for srgan: srresnet has only a --loss."),
+        ("srgan", ["--vgg_weights", "vgg.h5"], "--vgg_weights is for --content_loss vgg22 and vgg54."),
+        (
+            "srgan",
+            ["--content_loss", "vgg22", "--loss", "l1"],
+            "--loss is that of pixels, which --content_loss vgg22 does not compare.",
+        ),
+    ],
+)
+def test_flags_that_would_change_nothing_are_refused(model, flags, sentence, call):
+    code, _, error = call(model, "--steps", 1, *flags)
+    assert (code, error) == (2, f"Error: {sentence}")

@@ -93,7 +93,7 @@ def test_tiles_of_a_pixel_or_two(case, tile, make_pixels):
     assert np.abs(model.planes(low) - at_once(model, low)).max() < TOLERANCES.get(case, 1e-6)
 
 
-@pytest.mark.parametrize("case", ["srcnn x3", "espcn x3", "srresnet x4"])
+@pytest.mark.parametrize("case", ["srcnn x3", "espcn x3", "drcn x2", "srresnet x4", "srgan x2"])
 def test_tensorflow_works_in_tiles_too(case, make_pixels):
     pytest.importorskip("tensorflow")
     model = upscaler(case, 13, "tensorflow")
@@ -164,7 +164,7 @@ def test_a_part_of_the_enlargement_is_that_of_the_whole(height, width, scale, ha
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("alpha", [False, True])
-@pytest.mark.parametrize("case", ["srcnn x2", "espcn x3", "espcn rgb", "drcn x2"])
+@pytest.mark.parametrize("case", ["srcnn x2", "espcn x3", "espcn rgb", "drcn x2", "srresnet x4", "srgan x2"])
 def test_every_kind_of_picture_keeps_its_kind(case, alpha, channels, depth, make_pixels):
     model = upscaler(case, tile=9)
     pixels = make_pixels(13, 10, channels, depth)
@@ -184,7 +184,7 @@ def test_every_kind_of_picture_keeps_its_kind(case, alpha, channels, depth, make
 
 
 @pytest.mark.parametrize("depth", [8, 16])
-@pytest.mark.parametrize("case", ["srcnn x2", "espcn x3", "espcn rgb", "drcn x2"])
+@pytest.mark.parametrize("case", ["srcnn x2", "espcn x3", "espcn rgb", "drcn x2", "srresnet x4", "srgan x2"])
 def test_pictures_do_not_depend_on_tiles(case, depth, make_pixels):
     picture = Picture(make_pixels(31, 22, 3, depth), make_pixels(31, 22, 1, depth, seed=1)[..., 0])
     whole, tiled = (upscaler(case, tile).picture(picture) for tile in (0, 10))

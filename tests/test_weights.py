@@ -285,6 +285,11 @@ def test_shipped_weights_that_are_missing(tmp_path, monkeypatch):
         weights_for("srcnn", 4)
 
 
+def test_a_scale_that_a_network_does_not_have_needs_no_training():
+    with pytest.raises(WeightsError, match=r"^SRGAN enlarges by 2 or 4, not 3[.]$"):
+        weights_for("srgan", 3)
+
+
 def test_shipped_weights_that_are_of_another_scale_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FOLDER", tmp_path)
     save_weights(shipped("espcn", 4), Weights("espcn", SPEC, initial_tensors(SPEC, 0)))

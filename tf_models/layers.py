@@ -16,6 +16,7 @@ PRECISIONS = {"fp64": tf.float64, "fp32": tf.float32, "bf16": tf.bfloat16, "fp16
 MOMENTUM = 0.1  # of the batch in the running statistics: PyTorch's sense, one minus that of Keras
 EPSILON = 1e-5  # added to variances
 IMAGENET_MEAN = (103.939, 116.779, 123.68)  # of blue, green, red
+ZERO = tf.UnconnectedGradients.ZERO
 
 
 class Conv(keras.layers.Layer):
@@ -238,8 +239,27 @@ def warp(image, flow):
 
 
 def recomputed(function, *tensors):
-    """function(*tensors), of which only `tensors` are kept for the way back; the rest is computed again there."""
-    return tf.recompute_grad(function)(*tensors)
+    """function(*tensors), of which only `tensors` are kept for the way back; the rest is computed again there.
+
+    As tf.recompute_grad, but on the way back nothing goes on before the gradients of the weights are there: TensorFlow
+    would leave those for later, and keep all feature maps that they are computed from until then.
+    """
+
+    @tf.custom_gradient
+    def once(*tensors):
+        def back(*gradients, variables=()):
+            with tf.control_dependencies(gradients):  # or all would be computed again at once
+                again = [tf.identity(tensor) for tensor in tensors]
+            with tf.GradientTape() as tape:
+                tape.watch(again)
+                results = function(*again)
+            first, others = tape.gradient(results, (again, list(variables)), gradients, ZERO)
+            with tf.control_dependencies(others):
+                return [tf.identity(gradient) for gradient in first], others
+
+        return function(*tensors), back
+
+    return once(*tensors)
 
 
 @contextmanager
@@ -295,6 +315,11 @@ def trained_weights(model):
     """Those of them that have a gradient: all but running statistics."""
     trained = {path for path, part in parts(model) if isinstance(part, keras.Variable) and part.trainable}
     return {path: variable for path, variable in named_weights(model).items() if path in trained}
+
+
+def freeze(model):
+    """Keep nothing on the way forward for gradients of the weights of `model`."""
+    model.trainable = False
 
 
 def load_tensors(model, tensors):

@@ -4,7 +4,15 @@ import numpy as np
 import tensorflow as tf
 
 from common.processes import Alone
-from tf_models.layers import from_nhwc, load_tensors, named_weights, set_measuring, to_numpy, trained_weights
+from tf_models.layers import (
+    freeze,
+    from_nhwc,
+    load_tensors,
+    named_weights,
+    set_measuring,
+    to_numpy,
+    trained_weights,
+)
 from tf_models.losses import (
     adversarial_loss,
     centre,
@@ -135,6 +143,8 @@ class Adversarial(Training):
         self.judges = trained_weights(self.discriminator)
         self.discriminator_optimizer = OPTIMIZERS[recipe.optimizer](self.judges, recipe.betas)
         self.features = self.built(*features) if features else None
+        if self.features:
+            freeze(self.features)
 
     def built(self, spec, tensors):
         """Another network than the one that is trained, with its weights, where that one is."""

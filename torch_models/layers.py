@@ -152,8 +152,8 @@ def flatten(x):
 
 def as_vgg_sees(x):
     """RGB in [0, 1] to what VGG was trained on: BGR in [0, 255], less the mean of ImageNet."""
-    mean = torch.tensor(IMAGENET_MEAN, dtype=x.dtype, device=x.device)
-    return 255 * x.flip(1) - mean[:, None, None]
+    # Number by number, as for a tensor of the means the host would wait until the device has fetched it.
+    return torch.cat([255 * x[:, 2 - i : 3 - i] - mean for i, mean in enumerate(IMAGENET_MEAN)], dim=1)
 
 
 class Vector(nn.Module):
@@ -219,7 +219,7 @@ def warp(image, flow):
 
 def recomputed(function, *tensors):
     """function(*tensors), of which only `tensors` are kept for the way back; the rest is computed again there."""
-    return checkpoint(function, *tensors, use_reentrant=False)
+    return checkpoint(function, *tensors, use_reentrant=False, preserve_rng_state=False)  # nothing in it is random
 
 
 @contextmanager
@@ -268,6 +268,11 @@ def trained_weights(model):
     return {path: part for path, part in parts(model) if isinstance(part, nn.Parameter)}
 
 
+def freeze(model):
+    """Keep nothing on the way forward for gradients of the weights of `model`."""
+    model.requires_grad_(False)
+
+
 @torch.no_grad()
 def load_tensors(model, tensors):
     """Give `model` the weights `tensors`, arrays by attribute path; raises KeyError if one is missing."""
@@ -277,7 +282,10 @@ def load_tensors(model, tensors):
 
 def from_nhwc(batch, device):
     """(N, H, W, C) array to a tensor (N, C, H, W) on `device`, channels last in memory."""
-    tensor = torch.from_numpy(batch).to(device)
+    tensor = torch.from_numpy(batch)
+    if device == "cuda":  # from where the device fetches it by itself, while the host goes on
+        tensor = tensor.pin_memory()
+    tensor = tensor.to(device, non_blocking=True)
     return tensor.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
 
