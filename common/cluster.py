@@ -10,12 +10,13 @@ import itertools
 import logging
 import os
 import queue
+import signal
 import socket
 import threading
 import time
 from collections import Counter
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from common.cli import CommandError, sentence, terminable
@@ -25,7 +26,7 @@ SHARE = 4  # CPUs of a worker
 STORE = 100 << 20  # bytes for objects on a node of our own; only weights and paths lie there
 LOOK = 2.0  # seconds between two looks at the nodes
 PATIENCE = 300.0  # seconds in which one worker at least must be ready
-PARTING = 5.0  # seconds in which workers that are dismissed may remove what they have not finished
+PARTING = 30.0  # seconds in which workers that are dismissed may remove what they have not finished
 TRIES = 3  # workers that a task may cost before it is to blame; and a node, with nothing done, before it is
 # What a worker does beside its main work, in a thread each, and how many tasks of a kind it is given at once: pictures
 # are so small that the next one lies ready.
@@ -135,9 +136,35 @@ class Crew:
         self._ray.shutdown()
 
     def serve(self, finished):
-        """Have tasks done until `finished()` says that there will be no more."""
-        while not finished():
-            self._turn()
+        """Have tasks done until `finished()` says that there will be no more.
+
+        Ctrl-C ends it between two steps, as a task that is only half given out would be in nobody's list; a second
+        Ctrl-C ends it at once.
+        """
+        with self._interrupted_between_steps():
+            while not finished():
+                self._turn()
+
+    @contextmanager
+    def _interrupted_between_steps(self):
+        def stop():
+            raise KeyboardInterrupt
+
+        def note(*_):
+            restore()
+            self._events.put((stop,))
+
+        def restore():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+        # SIGTERM only if it is to be the same, see `common.cli.terminable`.
+        numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is signal.default_int_handler]
+        before = {number: signal.signal(number, note) for number in numbers}
+        try:
+            yield
+        finally:
+            restore()
 
     def dismiss(self):
         """End all workers and whatever waits for them."""

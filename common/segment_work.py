@@ -12,7 +12,7 @@ from common.film_frames import FilmFrames
 from common.films import enlarge
 from common.jobs import Clocks
 from common.segments import InexactError
-from common.video_codecs import choose_codec, find_encoder, repeatable
+from common.video_codecs import choose_codec, find_encoder
 from common.video_frames import VideoError
 from common.video_writer import VideoWriter, container_by_suffix
 from common.windows import windows
@@ -134,9 +134,6 @@ class SegmentWriter(VideoWriter):
     def _open_container(self):
         super()._open_container()
         self._format = self._film_container
-
-    def _add_encoder(self, crf, preset, options):
-        return super()._add_encoder(crf, preset, {**(options or {}), **repeatable(self._codec)})
 
     def _store(self, packets):
         self._pts += [packet.pts for packet in packets]

@@ -1,8 +1,8 @@
 """Which encoder suits a container and a pixel layout, and how each one takes its quality and effort."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from common.processor import has_avx512
 from common.video_frames import VideoError, layout_of
 
 SHORT_NAMES = {"h264": "libx264", "x264": "libx264", "avc": "libx264", "h265": "libx265", "x265": "libx265"}
@@ -47,14 +47,11 @@ ENCODERS = {
 
 
 def repeatable(codec):
-    """Options with which an encoder makes the same of the same frames every time.
+    """Options with which an encoder makes the same of the same frames every time, with the same number of threads.
 
-    With AVX-512 the macroblock tree of x264 comes out differently from run to run at some widths, such as 96 and 320.
+    With AVX-512 the macroblock tree of x264 reads memory that nobody has written, at some widths, such as 96 and 320.
     """
-    processor = Path("/proc/cpuinfo")
-    if codec == "libx264" and processor.exists() and "avx512" in processor.read_text(errors="replace"):
-        return {"x264-params": "asm=avx2"}
-    return {}
+    return {"x264-params": "asm=avx2"} if codec == "libx264" and has_avx512() else {}
 
 
 def default_codec(container, layout):
@@ -144,7 +141,7 @@ def encoder_options(codec, crf, preset, further, info, width, warnings):
     encoder = ENCODERS.get(codec, Encoder())
     if crf is None and OTHER_QUALITIES & set(further):
         encoder = replace(encoder, crf=None)
-    options = dict(encoder.options)
+    options = dict(encoder.options) | repeatable(codec)
     for name, option, given, default in (
         ("CRF", encoder.crf_option, crf, encoder.crf),
         ("preset", encoder.preset_option, preset, encoder.preset),

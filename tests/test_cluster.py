@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -283,6 +284,24 @@ def test_whoever_waits_for_a_crew_that_is_dismissed_is_told(lost_in):
         future.result(timeout=0)
     with pytest.raises(DismissedError):
         crew.submit(0, "work", "film.mkv")
+
+
+@pytest.mark.parametrize(("times", "done"), [(1, ["begun", "ended"]), (2, ["begun"])])
+def test_ctrl_c_waits_for_a_step_and_a_second_one_does_not(times, done):
+    crew, steps = Crew("auto", None, "torch", "auto", "auto", "auto"), []
+    crew._ray = NoRay()
+
+    def step():
+        steps.append("begun")
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
+        steps.append("ended")
+
+    crew._events.put((step,))
+    with pytest.raises(KeyboardInterrupt):
+        crew.serve(lambda: False)
+    assert steps == done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_worker_that_is_stopped_leaves_nothing_behind(material, tmp_path):

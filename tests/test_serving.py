@@ -12,22 +12,25 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from browser import Window
 from clips import make_clip, packets_of
+from kill_and_resume import read
 from PIL import Image
 
 import super_resolve
 from common import cli, serving_work
 from common.images import Picture, read_picture, write_picture
+from common.metrics import psnr
+from common.sample_film import write_small_film
 from common.serving_work import Limits, Workshop, look_at
 from common.weights import shipped_scales
 
 ROOT = Path(__file__).resolve().parent.parent
 LONG = 120  # seconds that a busy machine may need
 START = "return document.querySelector('#start')"
+ENCODED = 38  # dB that the luma of each frame keeps: measured 39.1, of bicubic frames and of those beside it 37.2
 DONE = "return document.querySelector('#result iframe')"
 REFUSED = "const said = document.querySelector('#result .alert'); return said && said.textContent"
 SEEN = "const said = document.querySelector('#seen p').textContent; return said.startsWith('Up to') ? '' : said"
@@ -154,27 +157,35 @@ def test_a_picture_is_enlarged_compared_and_downloaded(chromium, server, picture
 
 def test_a_clip_keeps_its_sound(chromium, server, tmp_path):
     source = tmp_path / "clip.mp4"
-    make_clip(source, range(0, 800, 40), width=48, height=32, audio=[("aac", 0.8, {})])
+    write_small_film(source, 4)
+    visit = Visit(chromium, server)
+    assert visit.drop(source) == "96 × 72 pixels, 2.0 seconds."
+    visit.find("#start").click()
+    visit.wait(DONE)
+    result = visit.download(tmp_path / "downloads")
+    assert result.name == "clip_espcn_x2.mp4"
+    # Encoded without loss, the frames of the command are what those of the page were before they were encoded.
+    (frames, sound), (true_frames, true_sound) = read(result), read(by_command(source, tmp_path / "out", "--crf=0"))
+    assert sound == true_sound == packets_of(source, "audio")
+    assert [time for time, *_ in frames] == [time for time, *_ in true_frames]
+    assert len(frames) == 48
+    for (_, one, *_), (_, other, *_) in zip(frames, true_frames, strict=True):
+        assert psnr(*(np.frombuffer(luma, np.uint8).reshape(144, 192) for luma in (one, other)), peak=255) > ENCODED
+    chromium.switch_to.frame(visit.find("#result iframe"))
+    visit.wait("return [...document.querySelectorAll('video')].every(video => video.readyState >= 2)")
+    assert visit.ask("return document.querySelectorAll('video').length") == 2
+    chromium.switch_to.default_content()
+
+
+def test_a_clip_is_enlarged_as_by_the_command(chromium, server, tmp_path):
+    source = tmp_path / "clip.mkv"
+    make_clip(source, range(0, 800, 40), width=48, height=32, pixel_format="yuva420p", codec="ffv1")  # without loss
     visit = Visit(chromium, server)
     assert visit.drop(source) == "48 × 32 pixels, 0.8 seconds."
     visit.find("#start").click()
     visit.wait(DONE)
     result = visit.download(tmp_path / "downloads")
-    assert result.name == "clip_espcn_x2.mp4"
-    assert packets_of(result, "audio") == packets_of(source, "audio")
-    command = by_command(source, tmp_path / "command")
-    # Of the same pictures x264 does not make the same bytes every time where it computes with AVX-512.
-    ours, theirs = (packets_of(path, "video")[0] for path in (result, command))
-    assert sorted(times for _, *times in ours) == sorted(times for _, *times in theirs)
-    with av.open(result) as page, av.open(command) as container:
-        for one, other in zip(page.decode(video=0), container.decode(video=0), strict=True):
-            assert np.abs(one.to_ndarray().astype(int) - other.to_ndarray()).mean() < 1
-    with av.open(result) as container:
-        assert [(frame.width, frame.height) for frame in container.decode(video=0)] == [(96, 64)] * 20
-    chromium.switch_to.frame(visit.find("#result iframe"))
-    visit.wait("return [...document.querySelectorAll('video')].every(video => video.readyState >= 2)")
-    assert visit.ask("return document.querySelectorAll('video').length") == 2
-    chromium.switch_to.default_content()
+    assert read(result) == read(by_command(source, tmp_path / "command"))
 
 
 def test_what_is_refused_is_refused_in_the_words_of_the_command_line(chromium, server, tmp_path, capsys):

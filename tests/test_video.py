@@ -765,6 +765,23 @@ def test_of_two_runs_on_one_output_each_is_whole(tmp_path, target, overwrite):
     assert len(read(tmp_path / target)[0]) == (6 if overwrite else 10) and leftovers(tmp_path) == []
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's option")
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_what_is_encoded_does_not_depend_on_what_was_in_memory(tmp_path, codec):
+    clips.make_clip(tmp_path / "in.mkv", codec="ffv1", width=96, height=64)
+    program = (
+        "import sys\nfrom common.video import open_video, open_writer\n"
+        "with open_video(sys.argv[1]) as r, open_writer(sys.argv[2], r, codec=sys.argv[3]) as w:\n"
+        "  [w.write(f) for f in r]\n"
+    )
+    packets = []
+    for content in ("85", "170"):  # of each byte that is asked for
+        command = [sys.executable, "-c", program, tmp_path / "in.mkv", tmp_path / f"{content}.mkv", codec]
+        subprocess.run(command, cwd=ROOT, env={**os.environ, "MALLOC_PERTURB_": content}, check=True)
+        packets.append(clips.packets_of(tmp_path / f"{content}.mkv", "video"))
+    assert packets[0] == packets[1]
+
+
 @pytest.mark.skipif(not Path(CHECKED_MEMORY).exists(), reason="glibc's checks of memory are not installed")
 @pytest.mark.parametrize("width", [16, 48])
 def test_h265_of_narrow_frames_keeps_to_its_memory(tmp_path, width):
