@@ -141,7 +141,7 @@ def test_recomputing_changes_no_gradient(framework):
     assert all(np.abs(first[name]).max() > 1e-6 for name in spec.shapes)
 
 
-PEAKS = r"""
+PEAK = r"""
 import dataclasses, re, sys
 from pathlib import Path
 import numpy as np
@@ -149,30 +149,61 @@ from common import backend
 from common.networks import network
 from common.weights import initial_tensors
 
+def most():
+    return int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])
+
+backend.load(sys.argv[1], "runtime").use_threads(1)  # with which TensorFlow is slowest to let go of what it has used
+"""
+OF_TRAINING = r"""
 def peak(count, recompute, **size):
     spec = network("drcn", scale=2, **size)
     recipe = dataclasses.replace(spec.recipe, optimizer="sgd", recompute=recompute)
     training = backend.load(sys.argv[1], "training").Training(spec, initial_tensors(spec, 0), recipe, "cpu")
     batch = np.zeros((count, 41, 41, 1), np.float32)
     float(training.step(batch, batch, 1e-3))
-    return int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])
+    return most()
 
-backend.load(sys.argv[1], "runtime").use_threads(1)  # with which TensorFlow is slowest to let go of what it has used
 before = peak(1, True, width=2, recursions=1)  # all is loaded then that needs memory only once
 print(peak(24, True, width=32) - before, peak(24, False, width=32) - before)
 """
+
+
+OF_INFERENCE = r"""
+def peak(recursions, side):
+    spec = network("drcn", scale=2, width=16, recursions=recursions)
+    backend.load(sys.argv[1], "runtime").Runtime(spec, initial_tensors(spec, 0), "cpu", "fp32")(
+        np.zeros((1, side, side, 1), np.float32)
+    )
+    return most()
+
+before = peak(2, 8)
+print(peak(2, 600) - before, peak(16, 600) - before)
+"""
+
+
+def peaks(program, framework):
+    """Two figures in kB that `program` prints of another process."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}  # to give back what is free
+    command = [sys.executable, "-c", PEAK + program, framework]
+    folder = Path(__file__).resolve().parent.parent
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    return map(int, done.stdout.split())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no /proc")
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_recomputing_takes_less_memory(framework):
     """Of the maps of two convolutions for each recursion it keeps those of one."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}  # to give back what is free
-    command = [sys.executable, "-c", PEAKS, framework]
-    folder = Path(__file__).resolve().parent.parent
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
-    again, kept = map(int, done.stdout.split())
+    again, kept = peaks(OF_TRAINING, framework)
     assert again < 0.8 * kept
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no /proc")
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_deeper_recursion_takes_little_more_memory(framework):
+    """Of each recursion y_d remains, one map of the 16 of H_d."""
+    two, sixteen = peaks(OF_INFERENCE, framework)
+    assert sixteen < 2 * two
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

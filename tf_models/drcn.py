@@ -13,7 +13,7 @@ All convolutions are padded; an output that saw no padding needs `spec.halo` pix
 
 import keras
 
-from tf_models.layers import Conv, Vector, activation, add, recomputed
+from tf_models.layers import Conv, Vector, activation, add, after, recomputed
 
 
 class DRCN(keras.Model):
@@ -46,6 +46,7 @@ class DRCN(keras.Model):
         for _ in range(self.spec.recursions):
             h, y = recomputed(self.recursion, h, x) if recompute else self.recursion(h, x)
             yield y
+            h = after(y, h)  # or every H_d might wait for its reconstruction
 
     def recursion(self, h, x):
         """(H_d, y_d) from H_(d-1) and the input."""

@@ -262,6 +262,12 @@ def recomputed(function, *tensors):
     return once(*tensors)
 
 
+def after(first, tensor):
+    """`tensor`, with which nothing is computed before `first` is there; a graph knows no order of its own."""
+    with tf.control_dependencies([first]):
+        return tf.identity(tensor)
+
+
 @contextmanager
 def storage(precision):
     """Networks built in this context keep their weights in float32, for "fp64" in float64."""

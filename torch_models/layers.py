@@ -222,6 +222,11 @@ def recomputed(function, *tensors):
     return checkpoint(function, *tensors, use_reentrant=False, preserve_rng_state=False)  # nothing in it is random
 
 
+def after(first, tensor):
+    """`tensor`, with which nothing is computed before `first` is there: here all is computed as it is written."""
+    return tensor
+
+
 @contextmanager
 def storage(precision):
     """Networks built in this context keep their weights in float32, for "fp64" in float64."""
