@@ -29,7 +29,7 @@ def main():
     parse.add_argument("--model", nargs="+", default=["espcn"])
     parse.add_argument("--minutes", type=float, default=2.0, help="of film (default: %(default)s)")
     parse.add_argument("--size", type=int, nargs=2, default=[640, 360], help="of its frames (default: 640 360)")
-    parse.add_argument("--workers", type=int, nargs="+", default=list(range(1, os.cpu_count() + 1)))
+    parse.add_argument("--workers", type=int, nargs="*", default=list(range(1, os.cpu_count() + 1)))
     parse.add_argument("--no_loss", action="store_true", help="let no node die")
     arguments = parse.parse_args()
     frames = round(arguments.minutes * 60 * RATE)
@@ -38,7 +38,8 @@ def main():
         write_film(film, frames, *arguments.size)
         write_film(short, 10, *arguments.size)
         for model in arguments.model:
-            compare(model, film, short, frames, arguments.workers)
+            if arguments.workers:
+                compare(model, film, short, frames, arguments.workers)
             if not arguments.no_loss:
                 lose_a_node(model, film, short)
 
