@@ -10,12 +10,13 @@ import itertools
 import logging
 import os
 import queue
+import signal
 import socket
 import threading
 import time
 from collections import Counter
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from common.cli import CommandError, sentence, terminable
@@ -135,9 +136,35 @@ class Crew:
         self._ray.shutdown()
 
     def serve(self, finished):
-        """Have tasks done until `finished()` says that there will be no more."""
-        while not finished():
-            self._turn()
+        """Have tasks done until `finished()` says that there will be no more.
+
+        Ctrl-C ends it between two steps: inside one its exception could be dropped, as those of destructors and of
+        callbacks from C are, or a task be only half given out. A second Ctrl-C ends it at once.
+        """
+        with self._interrupted_between_steps():
+            while not finished():
+                self._turn()
+
+    @contextmanager
+    def _interrupted_between_steps(self):
+        def stop():
+            raise KeyboardInterrupt
+
+        def note(*_):
+            restore()
+            self._events.put((stop,))
+
+        def restore():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+        # SIGTERM only if it is to be the same, see `common.cli.terminable`.
+        numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is signal.default_int_handler]
+        before = {number: signal.signal(number, note) for number in numbers}
+        try:
+            yield
+        finally:
+            restore()
 
     def dismiss(self):
         """End all workers and whatever waits for them."""

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -283,6 +284,39 @@ def test_whoever_waits_for_a_crew_that_is_dismissed_is_told(lost_in):
         future.result(timeout=0)
     with pytest.raises(DismissedError):
         crew.submit(0, "work", "film.mkv")
+
+
+@pytest.mark.parametrize(("times", "done"), [(1, ["begun", "ended"]), (2, ["begun"])])
+def test_ctrl_c_waits_for_a_step_and_a_second_one_does_not(times, done):
+    crew, steps = Crew("auto", None, "torch", "auto", "auto", "auto"), []
+    crew._ray = NoRay()
+
+    def step():
+        steps.append("begun")
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
+        steps.append("ended")
+
+    crew._events.put((step,))
+    with pytest.raises(KeyboardInterrupt):
+        crew.serve(lambda: False)
+    assert steps == done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_is_not_lost_where_exceptions_are(monkeypatch):
+    """As when an object is deleted."""
+
+    class Deleted:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("common.cluster.LOOK", 0.01)
+    crew, turns = Crew("auto", None, "torch", "auto", "auto", "auto"), iter(range(10))
+    crew._ray = NoRay()
+    crew._events.put((lambda _: None, Deleted()))
+    with pytest.raises(KeyboardInterrupt):
+        crew.serve(lambda: next(turns, None) is None)
 
 
 def test_a_worker_that_is_stopped_leaves_nothing_behind(material, tmp_path):
