@@ -19,6 +19,7 @@ from common import backend, cli, samples, training, video_recipes
 from common.dataset import DatasetError
 from common.images import Picture, PictureError, read_picture, write_picture
 from common.networks import network
+from common.processes import Alone
 from common.video import VideoError
 from common.weights import Weights, WeightsError, initial_tensors, save_weights
 from fuzzing import datasets
@@ -159,12 +160,12 @@ class replaced:
 
     def __init__(self, folder):
         tqdm.set_lock(threading.RLock())  # its own is shared with processes that are killed here
-        runtime = SimpleNamespace(Runtime=Nothing, use_threads=lambda number: None)
+        runtime = SimpleNamespace(Runtime=Nothing, use_threads=lambda number: None, Group=lambda *_: Alone())
         report = {"steps": 1, "seconds": 1.0, "samples_per_second": 1.0, "validation": [], "weights": "w.safetensors"}
         pictures = [folder / "photos" / "a.png"]
         self.new = [
             (backend, "load", lambda framework, part: runtime),
-            (training, "train", lambda run, progress: report),
+            (training, "train", lambda run, progress, group: report),
             (samples, "write_photographs", lambda scratch: pictures),
             (samples, "photograph", lambda name: read_picture(pictures[0])),
             (cli, "sentence", strict_sentence),
