@@ -73,8 +73,8 @@ def make(random, valid):
         words = [_place(random)] if program == "super_resolve.py" and random.random() < 0.95 else []
         words += ["--train_dir", "photos", "--test_dir", "photos"] if program == "main.py" else []
         words += random.choice(((), ("--weights", "w.safetensors"))) if random.random() < 0.7 else ()
-    # --debug asks for a traceback
-    flags = [action for action in parser._actions if action.option_strings and action.dest != "debug"]
+    # --debug asks for a traceback, and --serve waits for visitors
+    flags = [action for action in parser._actions if action.option_strings and action.dest not in ("debug", "serve")]
     for action in random.sample(flags, min(len(flags), random.choice((0, 1, 1, 2, 3, 6)))):
         words.append(random.choice(action.option_strings))
         if action.nargs == 0 and random.random() < 0.95:
