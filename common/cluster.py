@@ -26,7 +26,7 @@ SHARE = 4  # CPUs of a worker
 STORE = 100 << 20  # bytes for objects on a node of our own; only weights and paths lie there
 LOOK = 2.0  # seconds between two looks at the nodes
 PATIENCE = 300.0  # seconds in which one worker at least must be ready
-PARTING = 30.0  # seconds in which workers that are dismissed may remove what they have not finished
+PARTING = 5.0  # seconds in which workers that are dismissed may remove what they have not finished
 TRIES = 3  # workers that a task may cost before it is to blame; and a node, with nothing done, before it is
 # What a worker does beside its main work, in a thread each, and how many tasks of a kind it is given at once: pictures
 # are so small that the next one lies ready.
@@ -138,8 +138,8 @@ class Crew:
     def serve(self, finished):
         """Have tasks done until `finished()` says that there will be no more.
 
-        Ctrl-C ends it between two steps, as a task that is only half given out would be in nobody's list; a second
-        Ctrl-C ends it at once.
+        Ctrl-C ends it between two steps: inside one its exception could be dropped, as those of destructors and of
+        callbacks from C are, or a task be only half given out. A second Ctrl-C ends it at once.
         """
         with self._interrupted_between_steps():
             while not finished():

@@ -304,6 +304,21 @@ def test_ctrl_c_waits_for_a_step_and_a_second_one_does_not(times, done):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_ctrl_c_is_not_lost_where_exceptions_are(monkeypatch):
+    """As when an object is deleted."""
+
+    class Deleted:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("common.cluster.LOOK", 0.01)
+    crew, turns = Crew("auto", None, "torch", "auto", "auto", "auto"), iter(range(10))
+    crew._ray = NoRay()
+    crew._events.put((lambda _: None, Deleted()))
+    with pytest.raises(KeyboardInterrupt):
+        crew.serve(lambda: next(turns, None) is None)
+
+
 def test_a_worker_that_is_stopped_leaves_nothing_behind(material, tmp_path):
     worker, source, path = Worker("torch"), material / "in" / "0.mkv", tmp_path / "00000.nut"
     worker.begin(load_weights(material / "espcn.safetensors"), "torch", "cpu", "fp32", "auto", 1, [])

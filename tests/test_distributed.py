@@ -288,3 +288,8 @@ def test_a_launcher_that_makes_no_sense_is_refused(framework, environment, sente
 def test_torch_has_a_process_for_each_device(capsys):
     assert main.main(["--framework", "torch", "--devices", "2"]) == cli.FAILED
     assert "torchrun --nproc_per_node 2 main.py" in capsys.readouterr().err
+
+
+def test_more_devices_than_a_cpu_can_be_are_refused_at_once(capsys):
+    assert main.main(["--framework", "tensorflow", "--device", "cpu", "--devices", "1000000"]) == cli.FAILED
+    assert capsys.readouterr().err == "Error: A CPU has 64 parts at the most, so --devices 1000000 is too many.\n"

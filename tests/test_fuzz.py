@@ -1,5 +1,6 @@
 """A short run of every kind of hostile input, and proof that the fuzzer notices what it is there to notice."""
 
+import json
 from collections import Counter
 
 import fuzz
@@ -34,6 +35,14 @@ def test_hostile_input_ends_in_success_or_a_sentence(kind, room, tmp_path):
         assert used < fuzz.MEMORY
         outcomes.append(outcome)
     assert len(set(outcomes)) == 2  # or the inputs are all too wild, or too tame
+
+
+def test_commands_that_train_get_as_far_as_training(room):
+    folder, _ = room("commands")
+    path = folder / "commands-0-0.json"
+    for number, devices in enumerate(("1", "3")):
+        path.write_text(json.dumps(["main.py", "--framework", "tensorflow", "--devices", devices]))
+        assert fuzz.try_one(kind_of("commands"), "commands", SEED, number, path, folder)[0] == "success"
 
 
 @pytest.mark.parametrize("kind", KINDS)

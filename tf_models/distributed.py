@@ -13,6 +13,7 @@ import tensorflow as tf
 from common.processes import Alone, Lost, ProcessesError
 from tf_models.runtime import choose_device
 
+PARTS = 64  # of a CPU; TensorFlow takes minutes for many thousands, and no batch has so many
 # What a collective operation raises once a process gives no sign of life any more; for one that lives it waits.
 SIGNS_OF_LOSS = (
     tf.errors.UnavailableError,
@@ -91,6 +92,8 @@ class Group(Alone):
 def own_devices(device, devices):
     """Names of the devices of this machine to train on; those of a CPU are parts of it. Raises ProcessesError."""
     if device == "cpu":
+        if (devices or 1) > PARTS:
+            raise ProcessesError(f"A CPU has {PARTS} parts at the most, so --devices {devices} is too many.")
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * (devices or 1))
         return [f"CPU:{number}" for number in range(devices or 1)]

@@ -19,6 +19,7 @@ from common import backend, cli, samples, training, video_recipes
 from common.dataset import DatasetError
 from common.images import Picture, PictureError, read_picture, write_picture
 from common.networks import network
+from common.processes import Alone
 from common.video import VideoError
 from common.weights import Weights, WeightsError, initial_tensors, save_weights
 from fuzzing import datasets
@@ -72,8 +73,8 @@ def make(random, valid):
         words = [_place(random)] if program == "super_resolve.py" and random.random() < 0.95 else []
         words += ["--train_dir", "photos", "--test_dir", "photos"] if program == "main.py" else []
         words += random.choice(((), ("--weights", "w.safetensors"))) if random.random() < 0.7 else ()
-    # --debug asks for a traceback
-    flags = [action for action in parser._actions if action.option_strings and action.dest != "debug"]
+    # --debug asks for a traceback, and --serve waits for visitors
+    flags = [action for action in parser._actions if action.option_strings and action.dest not in ("debug", "serve")]
     for action in random.sample(flags, min(len(flags), random.choice((0, 1, 1, 2, 3, 6)))):
         words.append(random.choice(action.option_strings))
         if action.nargs == 0 and random.random() < 0.95:
@@ -159,12 +160,12 @@ class replaced:
 
     def __init__(self, folder):
         tqdm.set_lock(threading.RLock())  # its own is shared with processes that are killed here
-        runtime = SimpleNamespace(Runtime=Nothing, use_threads=lambda number: None)
+        runtime = SimpleNamespace(Runtime=Nothing, use_threads=lambda number: None, Group=lambda *_: Alone())
         report = {"steps": 1, "seconds": 1.0, "samples_per_second": 1.0, "validation": [], "weights": "w.safetensors"}
         pictures = [folder / "photos" / "a.png"]
         self.new = [
             (backend, "load", lambda framework, part: runtime),
-            (training, "train", lambda run, progress: report),
+            (training, "train", lambda run, progress, group: report),
             (samples, "write_photographs", lambda scratch: pictures),
             (samples, "photograph", lambda name: read_picture(pictures[0])),
             (cli, "sentence", strict_sentence),
