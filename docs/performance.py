@@ -63,7 +63,8 @@ def inference(quick):
     common = {"threads": threads(), "folder": ""}
     result = {"peaks": measured_peaks(Namespace(**common, height=HEIGHT, width=WIDTH)), "networks": {}}
     for name, (scale, height, width, rounds, peers) in PLACES.items():
-        ours = ["torch auto", "tensorflow auto", *(["torch bf16"] if name == "espcn" else [])]
+        precisions = ("auto", "fp32") if name == "espcn" else ("auto",)
+        ours = [f"{framework} {precision}" for precision in precisions for framework in ("torch", "tensorflow")]
         if quick:
             height, width, rounds = (48, 64, 1) if name == "drcn" else (height // 4, width // 4, 1)
             ours, peers = (ours[:2], ["eager", "onnxruntime"]) if name == "espcn" else (ours[:1], ["eager"])
@@ -238,13 +239,14 @@ def digits(value):
 
 def best(one, peers=False):
     """(runner, milliseconds) of the fastest of ours in auto, or of the others that run the same network."""
-    runners = {name: run["ms"] for name, run in one["runners"].items() if name.endswith("auto") != peers}
-    return min(((name, ms) for name, ms in runners.items() if name != "torch bf16"), key=lambda pair: pair[1])
+    runners = {name: run["ms"] for name, run in one["runners"].items()}
+    chosen = [name for name in runners if (name in EVERY if peers else name.endswith("auto"))]
+    return min(((name, runners[name]) for name in chosen), key=lambda pair: pair[1])
 
 
 def against(report):
     """Every network in auto beside each peer."""
-    lines = heads("network", "result", "ours, auto", "ms", *(f"/ {peer}" for peer in EVERY), "/ best of these")
+    lines = heads("network", "result", "ours", "ms", *(f"/ {peer}" for peer in EVERY), "/ best of these")
     for name, one in report["inference"]["networks"].items():
         for runner, run in one["runners"].items():
             if runner in EVERY:
@@ -347,9 +349,11 @@ def targets(report):
         rows.append(row(what, wanted, form.format(value), "yes" if met else "**no**"))
 
     runtime = espcn["onnxruntime"]["ms"]
-    add("ESPCN x3 in fp32, the better of our frameworks / ONNX Runtime", best(networks["espcn"])[1] / runtime, 1.0)
-    for framework in ("torch", "tensorflow"):
-        add(f"... {framework} / ONNX Runtime", espcn[f"{framework} auto"]["ms"] / runtime, 1.3)
+    plain = {name: espcn[f"{name} fp32"]["ms"] / runtime for name in ("torch", "tensorflow") if f"{name} fp32" in espcn}
+    if plain:
+        add("ESPCN x3 in fp32, the better of our frameworks / ONNX Runtime", min(plain.values()), 1.0)
+    for framework, ratio in plain.items():
+        add(f"... {framework} / ONNX Runtime", ratio, 1.3)
     add("ESPCN x3 in auto / ONNX Runtime in fp32", best(networks["espcn"])[1] / runtime, 0.6)
     if "opencv" in espcn:
         add("ESPCN x3 in auto / OpenCV's dnn", best(networks["espcn"])[1] / espcn["opencv"]["ms"], 0.25)
