@@ -48,7 +48,7 @@ REASONS = {
     "hyperbolic tangents are not counted",
     "vespcn": "24 maps are one and a half registers of sixteen numbers, and moving two frames is not counted",
     "srcnn": "the last layer has one map out, and leaves most of a register idle",
-    "srresnet": "the last layer is in fp32 for the sake of quality, and the halo of 40 pixels around each tile is wide",
+    "srresnet": "the last layer uses twelve of sixteen numbers in a register, and memory bounds what is between layers",
     "drcn": "the last layer has one map out, is in fp32 for the sake of quality, and is applied sixteen times",
 }
 

@@ -106,6 +106,33 @@ def test_bf16_loses_less_than_a_hundredth_of_a_decibel(name, shared_data):
     assert len(lost) == 5 and np.mean(lost) < 0.01
 
 
+@pytest.mark.skipif(not inference.can_fuse("bf16"), reason="this PyTorch lacks oneDNN's fused convolutions in bf16")
+@pytest.mark.parametrize("name", ["srresnet", "srgan"])
+def test_the_picture_itself_is_not_rounded_to_bf16(name):
+    """Rounded to 8 binary digits, what lies between 1/2 and 1 would be multiples of 1/256."""
+    weights = weights_for(name, 4)
+    precise, quick = (Runtime(weights.network, weights.tensors, "cpu", precision) for precision in ("fp32", "bf16"))
+    assert any(isinstance(part, inference.FusedHead) for part in quick.graph.modules())
+    low = np.broadcast_to(np.linspace(0.55, 0.95, 24, dtype=np.float32)[:, None, None], (1, 24, 20, 3)).copy()
+    wanted, result = precise(low), quick(low)
+    assert np.abs(result - wanted).mean() < 0.3 / 255
+    assert np.abs(256 * result - np.round(256 * result)).mean() > 0.15
+
+
+@pytest.mark.skipif(not inference.can_fuse("bf16"), reason="this PyTorch lacks oneDNN's fused convolutions in bf16")
+def test_what_is_no_picture_is_not_stored_as_one():
+    spec = network("srresnet", scale=2, width=8, blocks=1)
+    generator = np.random.default_rng(1)
+    noise = {
+        key: generator.standard_normal(array.shape).astype(np.float32) / 8 if array.ndim == 4 else array
+        for key, array in initial_tensors(spec, seed=1).items()
+    }
+    precise, quick = (Runtime(spec, noise, "cpu", precision) for precision in ("fp32", "bf16"))
+    low = np.random.default_rng(2).random((2, 17, 12, 3), np.float32)
+    wanted = precise(low)
+    assert np.abs(quick(low) - wanted).max() < 0.05 * np.abs(wanted - wanted.mean()).max()
+
+
 @pytest.mark.parametrize(("name", "tolerance"), [("srcnn", 0.5 / 255), ("espcn", 1e-5), ("vespcn", 1e-5)])
 def test_tiles_in_bf16_are_those_of_the_whole(name, tolerance):
     low = resize(np.random.default_rng(9).random((9, 12, 1), np.float32), 5)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from torch_models import layers
-from torch_models.bf16 import FEW, form_of, likely_picture, rounded, split
+from torch_models.bf16 import FEW, form_of, likely_picture, nearness_of, rounded, split
 from torch_models.layers import BatchNorm, Conv, ConvOfShuffled, coarse_kernel, pixel_shuffle
 
 POINTWISE = {torch.tanh: "tanh", F.relu: "relu"}  # by what oneDNN calls them
@@ -43,10 +43,11 @@ class FusedConv(nn.Module):
 
     Its kernel is kept in the order in which oneDNN reads it. Where it makes so few maps that most of a vector register
     would be idle, the pixels of a block are its maps first, if the sides of the result are multiples of the block's.
-    before, after: `Form` in which its input comes and its output is to be stored, if not as it is.
+    before, after: `Form` in which its input comes and its output is to be stored, if not as it is. kind: type of number
+    to compute in, if not that of `conv`.
     """
 
-    def __init__(self, conv, norm=None, pointwise="none", before=None, after=None):
+    def __init__(self, conv, norm=None, pointwise="none", before=None, after=None, kind=None):
         super().__init__()
         kernel, bias, self.factor = conv.weight, conv.bias, 1
         self.padding, self.stride = conv.padding[0], conv.stride[0]
@@ -59,12 +60,12 @@ class FusedConv(nn.Module):
             bias = ((0 if bias is None else bias) - norm.running_mean) * scale + norm.bias
         if before is not None:
             kernel, bias = before.read(kernel, bias)
-        self.kind, self.pointwise = conv.precision, (pointwise, [], "")
+        self.kind, self.pointwise = kind or conv.precision, (pointwise, [], "")
         if after is not None:
             kernel, bias = after.written(kernel, bias)
             self.pointwise = after.pointwise, list(after.scalars), ""
         self.splits = self.kind == torch.bfloat16 and kernel.shape[1] <= FEW
-        if self.kind == torch.bfloat16:
+        if self.kind == torch.bfloat16 and not self.padding:  # the deep networks, all padded, are better off without
             kernel = rounded(kernel)
         outputs, _, self.side, _ = kernel.shape
         self.block = next((n for n in BLOCKS if outputs * n**2 <= LANES and self.stride == self.factor == 1), 1)
@@ -85,6 +86,27 @@ class FusedConv(nn.Module):
         maps = torch.ops.mkldnn._convolution_pointwise(maps, kernel, bias, *geometry, *self.pointwise)
         factor = self.factor * block
         return shuffled(maps, factor) if factor > 1 else maps
+
+
+class FusedHead(FusedConv):
+    """The convolution `conv` that draws the picture, in bf16; what is stored of it is the distance from what is near.
+
+    near: `Nearness` of the network's input, which comes second.
+    """
+
+    def __init__(self, conv, near):
+        super().__init__(conv, kind=torch.bfloat16)
+        self.near = near
+
+    def forward(self, x, pictures):
+        kernel, bias, *geometry = self.plain
+        less = bias - self.near.of(pictures, (len(x), *x.shape[2:], len(bias)))
+        stored = less.to(self.kind)
+        settings = kernel, None, *geometry, "add", None, None, [], None
+        other = stored.permute(0, 3, 1, 2)
+        maps = torch.ops.mkldnn._convolution_pointwise.binary(x.to(self.kind), other, *settings)
+        maps = maps + (bias - stored).permute(0, 3, 1, 2)  # in float32, as bias is
+        return shuffled(maps, self.factor)
 
 
 def block_kernel(kernel, block):
@@ -144,13 +166,17 @@ def fused(model, spec):
     for node in graph.nodes:
         node.target = STANDS_FOR.get(node.target, node.target)
     found = {node: convolution_at(node, parts) for node in graph.nodes if isinstance(called(node, parts), Conv)}
-    forms = forms_in(graph, model, spec, found.values(), parts)
+    forms, heads = looked_up(graph, model, spec, found, parts)
+    pictures = next(iter(graph.nodes))
     for node, one in found.items():
         name = f"fused_{node.target}_{one.pointwise}".replace(".", "_")  # shared where the convolution is
-        settings = one.conv, one.norm, one.pointwise, forms.get(node.args[0]), forms.get(one.last)
-        ready[name] = ready.get(name) or FusedConv(*settings)
+        arguments = node.args
+        if heads.get(node):
+            ready[name], arguments = FusedHead(one.conv, heads[node]), (*arguments, pictures)
+        elif name not in ready:
+            ready[name] = FusedConv(one.conv, one.norm, one.pointwise, forms.get(node.args[0]), forms.get(one.last))
         with graph.inserting_before(node):
-            made = graph.call_module(name, node.args)
+            made = graph.call_module(name, arguments)
         one.last.replace_all_uses_with(made)
         forms[made] = forms.get(one.last)
     model = fx.GraphModule({**parts, **ready}, graph)
@@ -179,25 +205,33 @@ def convolution_at(node, parts):
     return Convolution(called(node, parts), last, norm)
 
 
-def forms_in(graph, model, spec, found, parts):
-    """{node: `Form`} of the maps that are stored otherwise: those in bf16 that a convolution without padding reads.
+def looked_up(graph, model, spec, found, parts):
+    """({node: `Form`}, {node: `Nearness`}) of maps in bf16 that are stored otherwise, known by a likely picture.
 
-    The zeros of padding would not be zeros in another form.
+    found: {node: `Convolution`}. A form have maps that a convolution without padding reads, as the zeros of padding
+    would not be zeros in another form. A picture is near what a convolution on maps that are not shuffled yet draws;
+    the other last convolutions are so small that bf16 does not make them faster.
     """
-    pointwise, forms = {}, {}
-    for one in found:
-        reader = called(only_user(one.last), parts)
-        unpadded = type(reader) is Conv and not reader.padding[0]
-        if unpadded and one.conv.precision == torch.bfloat16 and one.pointwise != "none":
-            pointwise[one.last] = one.pointwise
+    pointwise, drawn, forms, heads = {}, set(), {}, {}
+    if any(one.conv.precision == torch.bfloat16 for one in found.values()):
+        for node, one in found.items():
+            reader = called(only_user(one.last), parts)
+            unpadded = type(reader) is Conv and not reader.padding[0]
+            if unpadded and one.conv.precision == torch.bfloat16 and one.pointwise != "none":
+                pointwise[one.last] = one.pointwise
+            if isinstance(one.conv, ConvOfShuffled) and one.last is node and spec.inputs == spec.channels:
+                drawn.add(node)
 
     class Looking(fx.Interpreter):
         def run_node(self, node):
             result = super().run_node(node)
             if node in pointwise:
                 forms[node] = form_of(pointwise[node], result)
+            if node in drawn:
+                heads[node] = nearness_of(picture, nn.functional.pixel_unshuffle(result, called(node, parts).factor))
             return result
 
-    if pointwise:
-        Looking(model, graph=graph).run(likely_picture(spec.inputs))
-    return forms
+    if pointwise or drawn:
+        picture = likely_picture(spec.inputs)
+        Looking(model, graph=graph).run(picture)
+    return forms, heads
