@@ -34,6 +34,7 @@ def run_command(function, arguments):
     try:
         with terminable():
             function(arguments)
+            sys.stdout.flush()  # while it can be said what goes wrong
         return DONE
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -46,6 +47,16 @@ def run_command(function, arguments):
             traceback.print_exc()
         print(f"Error: {sentence(error)}", file=sys.stderr)
         return USAGE if isinstance(error, UsageError) else FAILED
+    finally:
+        forget_unwritten_output()
+
+
+def forget_unwritten_output():
+    """Leave nothing on standard output that cannot be written: Python would try when it ends, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

@@ -241,23 +241,25 @@ def _beginning(held, video, key_time):
 
 def main(arguments=None):
     """Run one recipe; returns the exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    from common.cli import sentence, terminable
+    from common.cli import forget_unwritten_output, sentence, terminable
 
     options = _parser().parse_args(arguments)
     try:
         with terminable():
             options.run(options)
+            sys.stdout.flush()  # while it can be said what goes wrong
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more on exit
         return 1
     except (VideoError, OSError, MemoryError) as error:
         if options.debug:
             raise
         print(f"error: {sentence(error)}", file=sys.stderr)
         return 1
+    finally:
+        forget_unwritten_output()
     return 0
 
 

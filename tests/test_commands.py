@@ -670,13 +670,17 @@ def test_the_root_of_the_file_system_has_no_place_beside_it(weights, call, monke
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("program", ["super_resolve.py", "common.video"])
-def test_an_output_that_is_full(program, picture, weights, tmp_path):
+def test_an_output_that_is_full(program, unbuffered, picture, weights, tmp_path):
     make_clip(tmp_path / "in.mkv", range(0, 120, 40), width=48, height=32)
     line = [ROOT / program, picture, "--weights", weights["espcn", 3], "--quiet", "--output", tmp_path / "out.png"]
     line = line if program == "super_resolve.py" else ["-m", program, "info", tmp_path / "in.mkv"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with open("/dev/full", "w") as full:
-        ended = subprocess.run([sys.executable, *line], stdout=full, stderr=subprocess.PIPE, cwd=ROOT, text=True)
+        ended = subprocess.run(
+            [sys.executable, *line], stdout=full, stderr=subprocess.PIPE, cwd=ROOT, text=True, env=environment
+        )
     assert ended.returncode == cli.FAILED
     assert ended.stderr.lower() == "error: no space left on device.\n"
 

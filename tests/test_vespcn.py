@@ -111,9 +111,9 @@ def test_a_network_may_see_frames_moved_by_an_optical_flow(panned, method):
 @pytest.mark.parametrize("scale", shipped_scales("vespcn"))
 def test_what_was_learned_brings_neighbours_onto_the_middle_frame_alike_in_both_frameworks(panned, scale):
     weights, window = weights_for("vespcn", scale), panned[:, :88]
+    runtimes = (backend.load(framework, "runtime").Runtime for framework in ("torch", "tensorflow"))
     ours, theirs = (
-        backend.load(framework, "runtime").Runtime(weights.network, weights.tensors, "cpu").compensated(window[None])[0]
-        for framework in ("torch", "tensorflow")
+        runtime(weights.network, weights.tensors, "cpu", "fp32").compensated(window[None])[0] for runtime in runtimes
     )
     assert np.abs(ours - theirs).max() <= 1e-5
     inside = np.s_[8:-8, 8:-8]
