@@ -17,9 +17,8 @@ from common.weights import load_weights, shipped, weights_for, with_motion
 
 DEFAULT_MINUTES = 8  # of training, if no length is asked for
 # Flags of training against a discriminator.
-ADVERSARIAL = (
-    *("content_loss", "adversarial_weight", "feature_weight", "mesh_weight", "discriminator_rate", "vgg_weights"),
-)
+LOSSES = ("content_loss", "adversarial_weight", "feature_weight", "mesh_weight")
+ADVERSARIAL = (*LOSSES, "discriminator_rate", "vgg_weights")
 
 
 def training_run(arguments, scratch, group):

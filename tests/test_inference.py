@@ -94,7 +94,7 @@ def test_tangents_near_zero_are_stored_as_they_are():
     assert bf16.form_of("tanh", 0.3 * torch.randn(1, 4, 9, 9, generator=torch.Generator().manual_seed(8))) is None
 
 
-@pytest.mark.skipif(not inference.can_fuse(), reason="this PyTorch lacks oneDNN's fused convolutions")
+@pytest.mark.skipif(not inference.can_fuse("bf16"), reason="this PyTorch lacks oneDNN's fused convolutions in bf16")
 @pytest.mark.parametrize("name", ["srcnn", "espcn", "vespcn"])
 def test_bf16_loses_less_than_a_hundredth_of_a_decibel(name, shared_data):
     precise, quick = (Upscaler(weights_for(name, 3), "torch", "cpu", precision) for precision in ("fp32", "bf16"))
