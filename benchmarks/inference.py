@@ -1,7 +1,7 @@
 """How fast the networks are: milliseconds for a frame, and the ratio to the best of what else runs the same network.
 
 Peers: PyTorch as written ("eager"), TensorFlow's `tf.function`, ONNX Runtime and OpenCV on the graph that PyTorch
-exports; each is given the whole frame with its halo at once. All take and give floats. Every runner is a process of its
+exports; each is given the whole frame at once, with what the network sees beyond it. All take and give floats. Every runner is a process of its
 own, and they take turns; the least of all rounds counts. The share is of the speed of a matrix product in the same run.
 
     python benchmarks/inference.py --model espcn vespcn --threads 2
@@ -52,9 +52,9 @@ def weights_of(name, scale):
 
 
 def whole_input(spec, height, width):
-    """(1, H, W, C) float32 of noise: what the network sees of a frame that becomes height x width, halo included."""
-    factor, halo = spec.factor, spec.halo
-    sides = (-(-(side // factor + 2 * halo) // spec.grid) * spec.grid for side in (height, width))
+    """(1, H, W, C) float32 of noise: what the network sees for a frame that becomes height x width."""
+    factor, beyond = spec.factor, spec.beyond
+    sides = (-(-(side // factor + 2 * beyond) // spec.grid) * spec.grid for side in (height, width))
     return np.random.default_rng(0).random((1, *sides, spec.inputs), np.float32)
 
 

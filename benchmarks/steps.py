@@ -2,7 +2,7 @@
 
     python benchmarks/steps.py --model espcn --framework torch tensorflow
 
-Each step is measured on the whole frame with its halo, but for the last ones, which are those of `super_resolve.py` in
+Each step is measured on the whole frame at once, but for the last ones, which are those of `super_resolve.py` in
 tiles. Each framework is a process of its own.
 """
 

@@ -117,9 +117,9 @@ def difference(run, weights, framework):
 def whole(runtime, spec, batch):
     """What a `Runtime` makes of whole pictures: (N, H, W, inputs) to (N, factor H, factor W, C)."""
     rows, columns = batch.shape[1:3]
-    margins = [(spec.halo, spec.halo + -side % spec.grid) for side in (rows, columns)]
+    margins = [(spec.beyond, spec.beyond + -side % spec.grid) for side in (rows, columns)]
     output = runtime(np.pad(batch, ((0, 0), *margins, (0, 0)), mode="edge"))
-    spare = (spec.halo - spec.margin) * spec.factor
+    spare = (spec.beyond - spec.margin) * spec.factor
     return output[:, spare : spare + rows * spec.factor, spare : spare + columns * spec.factor]
 
 

@@ -209,6 +209,14 @@ class Network(Layered):
         return self.margin
 
     @property
+    def beyond(self):
+        """Pixels around a picture in which the network is to see its edge repeated.
+
+        If all its convolutions are padded, the zeros of its padding are there in training, and so they are in use.
+        """
+        return self.halo if self.margin else 0
+
+    @property
     def widest(self):
         """Numbers that its largest feature maps hold at one time for each pixel of the input."""
         return max(layer.inputs + layer.outputs for layer in self.convolutions)

@@ -13,7 +13,6 @@ from common.resize import resize
 from common.upscaler import Upscaler
 
 MIRRORED = (np.s_[:, :], np.s_[::-1, ::-1])  # the result is the mean over the picture as it is and turned upside down
-WHOLE = 512 * 512  # pixels of the largest low-resolution picture that goes through the network in one piece
 
 
 class TeacherError(ValueError):
@@ -51,18 +50,10 @@ class Teacher:
         if 0 in high.shape:
             return high[..., : self.spec.channels]
         low = resize(high, 1 / scale)
-        drawn = sum(self._enlarged(low[mirror])[mirror] for mirror in MIRRORED) / len(MIRRORED)
+        drawn = sum(self.upscaler.planes(low[mirror])[mirror] for mirror in MIRRORED) / len(MIRRORED)
         if self.upscaler.scale != scale:
             drawn = resize(drawn, scale / self.upscaler.scale)
         drawn = np.clip(drawn, 0, 1)
         if drawn.shape[-1] == self.spec.channels:
             return drawn
         return luma(drawn)[..., None] if pixels.shape[-1] == 3 else drawn.mean(axis=-1, keepdims=True)
-
-    def _enlarged(self, low):
-        low = np.ascontiguousarray(low)
-        if low.shape[0] * low.shape[1] > WHOLE or self.upscaler.spec.margin:
-            return self.upscaler.planes(low)
-        if self.upscaler.spec.upscale_first:
-            low = resize(low, self.upscaler.scale)
-        return self.upscaler.function(low[None])[0]

@@ -2,11 +2,13 @@
 
 Luma goes through the network, chroma through bicubic interpolation, alpha the way of luma. Whatever the size of the
 picture, floating-point work is done tile by tile; only the integer pixels of input and output are held whole. A tile
-sees its true neighbourhood, so the result does not depend on the tiles, and beyond the picture's edge it sees the edge
-repeated, because SRCNN, ESPCN and VESPCN were trained on outputs that saw no padding.
+sees its true neighbourhood, so the result does not depend on the tiles. Beyond the picture's edge SRCNN, ESPCN and
+VESPCN see the edge repeated, because they were trained on outputs that saw no padding; the other networks see the zeros
+of their padding, as they did in training.
 """
 
 from dataclasses import replace
+from itertools import pairwise, product
 from math import lcm
 
 import numpy as np
@@ -19,9 +21,10 @@ from common.resize import resize
 from common.video_frames import frame_of_ycbcr, layout_of_frame, rgb_of_frame, ycbcr_of_rgb
 
 WORKING_SET = 256 << 20  # bytes of feature maps that a tile chosen by "auto" may need
-LEAST_HALOS = 5  # sides of such a tile in halos, even if it needs more: what tiles share is computed twice
+LEAST_HALOS = 8  # sides of such a tile in halos, even if it needs more: what tiles share is computed twice
 AMPLE_HALOS = 15  # ... from which on little is computed twice, so that the framework may choose by its caches
 MULTIPLE = 4  # of which sides of such a tile are: pixels that a framework may draw at a time
+BYTES = {"fp64": 8, "fp32": 4, "bf16": 2}  # of a number in a feature map, by precision
 SUPPORT = 3  # pixels that bicubic enlargement reaches to each side
 
 
@@ -53,7 +56,7 @@ class Upscaler:
         rows, columns = self.largest_tile
         return (
             f"{self.name} x{self.scale} by {self.framework} on {self.function.device} in {self.function.precision}, in "
-            f"tiles of up to {columns} x {rows} pixels with {self.spec.halo} around: "
+            f"tiles of up to {columns} x {rows} pixels, which overlap by {2 * self.spec.halo}: "
             f"{self.working_set / (1 << 20):.0f} MB of feature maps."
         )
 
@@ -156,12 +159,14 @@ class Upscaler:
         grow = self.scale if self.spec.upscale_first else 1
         size = low.shape[0] * grow, low.shape[1] * grow
         while True:
-            tile = self._tile_size(size)
+            side = self._side(size)
+            multiple = lcm(self.spec.grid, MULTIPLE if self.tile == "auto" else 1)
             try:
-                yield from self._tiles_of(low, convert, size, tile)
+                division = [divided(length, side, self.spec, multiple) for length in size]
+                yield from self._tiles_of(low, convert, size, division)
                 return
             except MemoryError:
-                self._halve(max(tile))
+                self._halve(min(side, max(size)))
 
     def _halve(self, side):
         self.tile, self.batches = side // 2 // self.spec.grid * self.spec.grid, False
@@ -169,51 +174,64 @@ class Upscaler:
             raise MemoryError
         self.warnings[:] = [f"Memory was too short for tiles of {side} pixels, so that they are of {self.tile} now."]
 
-    def _tiles_of(self, low, convert, size, tile):
+    def _tiles_of(self, low, convert, size, division):
         spec = self.spec
-        places = [
-            (slice(top, top + tile[0]), slice(left, left + tile[1]))
-            for top in range(0, size[0], tile[0])
-            for left in range(0, size[1], tile[1])
-        ]
-        one = 4 * spec.widest * (tile[0] + 2 * spec.halo) * (tile[1] + 2 * spec.halo)
-        batch = min(len(places), max(1, self.function.working_set // one)) if self.batches else 1
-        if batch * one > self.working_set:
-            self.working_set, self.largest_tile = batch * one, tile
-        for first in range(0, len(places), batch):
-            chosen = places[first : first + batch]
-            windows = [self._window(low, rows, columns, size, convert) for rows, columns in chosen]
-            spare = (spec.halo - spec.margin) * spec.factor  # outputs of a padded network that saw its padding
-            for place, output in zip(chosen, self.function(np.stack(windows)), strict=True):
-                output = output[spare:, spare:]
-                rows, columns = (
-                    slice(axis.start * spec.factor, min(axis.stop, limit) * spec.factor)
-                    for axis, limit in zip(place, size, strict=True)
-                )
-                yield (rows, columns), output[: rows.stop - rows.start, : columns.stop - columns.start]
+        tiles = list(product(*division))
+        shape = tuple(seen.stop - seen.start for _, seen in tiles[0])
+        one = spec.widest * shape[0] * shape[1]
+        batch = min(len(tiles), max(1, self.function.working_set // one)) if self.batches else 1
+        memory = BYTES[self.function.precision] * batch * one
+        if memory > self.working_set:
+            self.working_set, self.largest_tile = memory, shape
+        for first in range(0, len(tiles), batch):
+            chosen = tiles[first : first + batch]
+            windows = [self._window(low, [seen for _, seen in axes], size, convert) for axes in chosen]
+            for axes, output in zip(chosen, self.function(np.stack(windows)), strict=True):
+                place = tuple(slice(kept.start * spec.factor, kept.stop * spec.factor) for kept, _ in axes)
+                begins = [(seen.start + spec.margin) * spec.factor for _, seen in axes]
+                drawn = (slice(a.start - begin, a.stop - begin) for a, begin in zip(place, begins, strict=True))
+                yield place, output[tuple(drawn)]
 
-    def _window(self, low, rows, columns, size, convert):
-        """What the network needs to see for one tile, the picture's edge repeated beyond it."""
+    def _window(self, low, axes, size, convert):
+        """What the network sees in the rows and columns `axes`, the picture's edge repeated beyond it."""
         if self.spec.upscale_first:
-            return enlarged(low, rows, columns, self.scale, self.spec.halo, convert)
-        (rows, columns), beyond = inside((rows, columns), self.spec.halo, size)
+            return enlarged(low, *axes, self.scale, convert=convert)
+        (rows, columns), beyond = inside(axes, 0, size)
         crop = convert(low[rows, columns])
         repeats = self.spec.inputs // crop.shape[-1]  # a picture is a film that stands still
         return np.repeat(edge_repeated(crop, *beyond, (0, 0)), repeats, axis=-1)
 
-    def _tile_size(self, size):
-        sides, halo, multiple = size, self.spec.halo, self.spec.grid
-        if self.tile == "auto":  # as few tiles as are worth it, all of about one size
-            cached, largest = (
-                int((memory // (4 * self.spec.widest)) ** 0.5) - 2 * halo
-                for memory in (self.function.working_set, WORKING_SET)
-            )
-            side = max(8, LEAST_HALOS * halo, min(largest, max(AMPLE_HALOS * halo, cached)))
-            sides = [-(-length // -(-length // side)) for length in size]
-            multiple = lcm(multiple, MULTIPLE)
-        elif self.tile:
-            sides = [min(self.tile, length) for length in size]
-        return tuple(-(-side // multiple) * multiple for side in sides)
+    def _side(self, size):
+        """Of the largest tile, in pixels of the network's input, without what it shares with others."""
+        if self.tile != "auto":
+            return self.tile or max(size)
+        cached, largest = (
+            int((numbers // self.spec.widest) ** 0.5) - 2 * self.spec.halo
+            for numbers in (self.function.working_set, WORKING_SET // BYTES[self.function.precision])
+        )
+        return max(8, LEAST_HALOS * self.spec.halo, min(largest, max(AMPLE_HALOS * self.spec.halo, cached)))
+
+
+def divided(length, side, spec, multiple=1):
+    """Tiles of an axis of `length` pixels of the network's input: [(kept, seen)], two slices each.
+
+    The parts `kept` cover the axis, and are no longer than `side` where a part has neighbours on both sides. Those
+    `seen`, all of one length, reach a halo further, or to `spec.beyond` beyond the ends. multiple: of which the steps
+    between them are.
+    """
+    halo, beyond = spec.halo, spec.beyond
+    inner = max(1, length + 2 * (beyond - halo))
+    step = -(-inner // -(-inner // side))
+    step += -step % multiple
+    count, seen = -(-inner // step), step + 2 * halo
+    if beyond < halo:  # what the network sees ends with the picture
+        seen = min(seen, length)
+    ends = [step * number + halo - beyond for number in range(1, count)]
+    begins = [step * number - beyond for number in range(count)]
+    if beyond < halo:
+        begins[-1] = length - seen
+    kept = pairwise([0, *ends, length])
+    return [(slice(*part), slice(begin, begin + seen)) for part, begin in zip(kept, begins, strict=True)]
 
 
 def enlarged(low, rows, columns, scale, halo=0, convert=lambda crop: crop):

@@ -225,11 +225,11 @@ def said(line):
 
 
 def operations(name, one):
-    """Those of a frame and of the halo around it, once, which all who run the network whole compute, in 10^9."""
+    """Those of a frame and what is seen beyond it, once, which all who run the network whole compute, in 10^9."""
     spec = network(name, scale=one["scale"])
     rows, columns = one["height"] // spec.factor, one["width"] // spec.factor
-    halo = (rows + 2 * spec.halo) * (columns + 2 * spec.halo) / (rows * columns)
-    return operations_per_frame(spec, one["height"], one["width"]) * halo / 1e9
+    seen = (rows + 2 * spec.beyond) * (columns + 2 * spec.beyond) / (rows * columns)
+    return operations_per_frame(spec, one["height"], one["width"]) * seen / 1e9
 
 
 def digits(value):

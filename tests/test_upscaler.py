@@ -7,7 +7,7 @@ from common import backend
 from common.images import Picture
 from common.networks import network
 from common.resize import resize
-from common.upscaler import WORKING_SET, Upscaler, enlarged
+from common.upscaler import WORKING_SET, Upscaler, divided, enlarged
 from common.video import Frame, PixelLayout, frame_of_rgb
 from common.video_frames import layout_of_frame
 from common.weights import Weights, initial_tensors
@@ -57,17 +57,15 @@ def low_planes(model, height, width, make_pixels):
 
 
 def at_once(model, low):
-    """What the network gives for the whole of `low`, its edge repeated by the halo, without what saw padding."""
+    """What the network gives for the whole of `low`: SRCNN and ESPCN with its edge repeated, others as it is."""
     seen = resize(low, model.scale) if model.spec.upscale_first else low
-    halo = model.spec.halo
-    high = model.function(np.pad(seen, ((halo, halo), (halo, halo), (0, 0)), mode="edge")[None])[0]
-    spare = (halo - model.spec.margin) * model.spec.factor
-    return high[spare : high.shape[0] - spare, spare : high.shape[1] - spare]
+    margin = model.spec.margin
+    return model.function(np.pad(seen, ((margin, margin), (margin, margin), (0, 0)), mode="edge")[None])[0]
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
 @pytest.mark.parametrize("case", CASES)
-def test_the_edge_is_repeated(case, height, width, make_pixels):
+def test_the_edge_is_repeated_or_padded_as_in_training(case, height, width, make_pixels):
     model = upscaler(case, tile=0)
     low = low_planes(model, height, width, make_pixels)
     high = model.planes(low)
@@ -112,7 +110,7 @@ def test_random_weights_show_what_tiles_could_spoil(make_pixels):
 class Recorder:
     """Stands in for a network: notes the shape of each batch and answers with zeros."""
 
-    working_set = WORKING_SET
+    working_set, precision = WORKING_SET // 4, "fp32"
 
     def __init__(self, spec):
         self.spec, self.shapes = spec, []
@@ -296,8 +294,34 @@ def test_tiles_of_a_large_halo_are_no_smaller_than_it_pays():
     model.function = Recorder(spec)
     assert sum(output.size for _, output in model.tiles(np.zeros((540, 960, 3), np.float32))) == 540 * 960 * 16 * 3
     shared = sum(np.prod(shape[:3]) for shape in model.function.shapes) / (540 * 960)
-    assert shared < 2.2
-    assert max(np.prod(shape[:3]) for shape in model.function.shapes) * 4 * spec.widest < 800 << 20
+    assert shared < 1.6
+    assert max(np.prod(shape[:3]) for shape in model.function.shapes) * 4 * spec.widest < 1200 << 20
+
+
+@pytest.mark.parametrize("case", ["drcn x2", "srresnet x4"])
+def test_a_picture_in_one_piece_costs_a_padded_network_no_more_than_itself(case):
+    model = upscaler(case, tile=0)
+    model.function = Recorder(model.spec)
+    model.planes(np.zeros((20, 31, model.spec.channels), np.float32))
+    grow = 2 if model.spec.upscale_first else 1
+    assert [shape[1:3] for shape in model.function.shapes] == [(20 * grow, 31 * grow)]
+
+
+@pytest.mark.parametrize("multiple", [1, 4])
+@pytest.mark.parametrize("name", ["espcn", "vespcn", "drcn"])
+def test_tiles_cover_an_axis_once_and_see_a_halo_around(name, multiple):
+    spec = network(name)
+    multiple *= spec.grid
+    for length in (1, 2, 7, 40, 41, 79, 80, 97, 131, 200):
+        for side in (1, 8, 33, 64, 300):
+            tiles = divided(length, side, spec, multiple)
+            assert [n for kept, _ in tiles for n in range(kept.start, kept.stop)] == list(range(length))
+            assert len({seen.stop - seen.start for _, seen in tiles}) == 1
+            for kept, seen in tiles:
+                assert kept.stop - kept.start <= max(-(-side // multiple) * multiple + 2 * (spec.halo - spec.beyond), 1)
+                assert seen.start <= max(kept.start - spec.halo, -spec.beyond)
+                assert seen.stop >= min(kept.stop + spec.halo, length + spec.beyond)
+                assert spec.beyond or (seen.start >= 0 and seen.stop <= length)
 
 
 class Short(Recorder):

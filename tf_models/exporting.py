@@ -1,6 +1,6 @@
 """A network with its weights as files for other programs: a SavedModel, which is a folder, or one file for LiteRT.
 
-What is written takes whole pictures: the halo, which elsewhere common/upscaler.py puts around them, is made inside.
+What is written takes whole pictures: what is to be seen beyond them, elsewhere from common/upscaler.py, is made inside.
 """
 
 import json
@@ -21,7 +21,7 @@ SIGNATURE = "serving_default"  # that loaders take if they are given no name
 class Whole(keras.Model):
     """The network `model` on whole pictures: (N, H, W, inputs) to (N, factor H, factor W, C), of any height and width.
 
-    Beyond the edge of a picture it sees the edge repeated, as far as its receptive field reaches.
+    Beyond the edge of a picture it sees the edge repeated, as far as its receptive field reaches, or its own padding.
     """
 
     def __init__(self, model, spec):
@@ -32,10 +32,10 @@ class Whole(keras.Model):
     def call(self, x):
         spec = self.spec
         rows, columns = tf.unstack(tf.shape(x)[1:3])
-        for axis, side in ((1, rows), (2, columns)):
-            places = tf.range(-spec.halo, -(-side // spec.grid) * spec.grid + spec.halo)
+        for axis, side in ((1, rows), (2, columns)) if spec.beyond else ():
+            places = tf.range(-spec.beyond, -(-side // spec.grid) * spec.grid + spec.beyond)
             x = tf.gather(x, tf.clip_by_value(places, 0, side - 1), axis=axis)
-        spare = (spec.halo - spec.margin) * spec.factor  # outputs of a padded network that saw its padding
+        spare = (spec.beyond - spec.margin) * spec.factor  # outputs that saw padding of flow estimators
         x = self.model(x)
         return x[:, spare : spare + spec.factor * rows, spare : spare + spec.factor * columns]
 

@@ -11,14 +11,14 @@ from tf_models.layers import concat, from_nhwc, load_tensors, set_precision, sto
 
 
 class Runtime:
-    """A network ready for use. Call it with (N, H + 2 halo, W + 2 halo, C), get (N, factor H, factor W, C), float32;
-    it raises MemoryError for a batch that is too much for the device.
+    """A network ready for use. Call it with (N, H + 2 margin, W + 2 margin, C), get (N, factor H, factor W, C),
+    float32; it raises MemoryError for a batch that is too much for the device.
 
     tensors: weights by attribute path. device: "auto", "cpu" or "cuda". precision: "auto" or a key of `PRECISIONS`.
-    working_set: bytes of feature maps that a batch of tiles should need, if it is to be fast.
+    working_set: numbers in the feature maps of a batch of tiles that is worked on fast.
     """
 
-    working_set = 256 << 20  # smaller ones cost more in calls than they save
+    working_set = 64 << 20  # smaller ones cost more in calls than they save
 
     def __init__(self, spec, tensors, device="auto", precision="auto"):
         self.device = choose_device(device)

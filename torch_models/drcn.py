@@ -8,7 +8,8 @@ The input is already enlarged by bicubic interpolation; one convolution is appli
                     it is y_d
     ensemble        the sum of all y_d, each by a learned weight
 
-All convolutions are padded; an output that saw no padding needs `spec.halo` pixels around its place in the input.
+All convolutions are padded, in training as in use: beyond a picture there are zeros. An output sees `spec.halo` pixels
+around its place in the input.
 """
 
 from torch import nn

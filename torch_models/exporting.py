@@ -1,6 +1,6 @@
 """A network with its weights as one file for other programs: ONNX, which most of them read, or TorchScript.
 
-What is written takes whole pictures: the halo, which elsewhere common/upscaler.py puts around them, is made inside.
+What is written takes whole pictures: what is to be seen beyond them, elsewhere from common/upscaler.py, is made inside.
 """
 
 import json
@@ -21,7 +21,7 @@ OPSET = 18  # of ONNX: the newest that needs no newer loader
 class Whole(nn.Module):
     """The network `model` on whole pictures: (N, inputs, H, W) to (N, C, factor H, factor W), of any height and width.
 
-    Beyond the edge of a picture it sees the edge repeated, as far as its receptive field reaches.
+    Beyond the edge of a picture it sees the edge repeated, as far as its receptive field reaches, or its own padding.
     """
 
     def __init__(self, model, spec):
@@ -32,9 +32,10 @@ class Whole(nn.Module):
     def forward(self, x):
         spec = self.spec
         rows, columns = x.shape[2:]
-        before, after = spec.halo, spec.halo + spec.grid - 1
-        x = F.pad(x, (before, after, before, after), mode="replicate")
-        spare = (spec.halo - spec.margin) * spec.factor  # outputs of a padded network that saw its padding
+        before, after = spec.beyond, spec.beyond + spec.grid - 1
+        if after:
+            x = F.pad(x, (before, after, before, after), mode="replicate")
+        spare = (spec.beyond - spec.margin) * spec.factor  # outputs that saw padding of flow estimators
         if spec.grid == 1:
             x = self.model(x)
             return x[:, :, spare:-spare, spare:-spare] if spare else x

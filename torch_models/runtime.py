@@ -10,14 +10,14 @@ from torch_models.layers import concat, from_nhwc, load_tensors, set_precision, 
 
 
 class Runtime:
-    """A network ready for use. Call it with (N, H + 2 halo, W + 2 halo, C), get (N, factor H, factor W, C), float32;
-    it raises MemoryError for a batch that is too much for the device.
+    """A network ready for use. Call it with (N, H + 2 margin, W + 2 margin, C), get (N, factor H, factor W, C),
+    float32; it raises MemoryError for a batch that is too much for the device.
 
     tensors: weights by attribute path. device: "auto", "cpu" or "cuda". precision: "auto" or a key of `PRECISIONS`.
-    working_set: bytes of feature maps that a batch of tiles should need, if it is to be fast.
+    working_set: numbers in the feature maps of a batch of tiles that is worked on fast.
     """
 
-    working_set = 64 << 20  # larger tiles share less, smaller ones fit the caches better
+    working_set = 16 << 20  # larger tiles share less, smaller ones fit the caches better
 
     def __init__(self, spec, tensors, device="auto", precision="auto"):
         self.spec = spec
