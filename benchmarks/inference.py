@@ -1,8 +1,9 @@
 """How fast the networks are: milliseconds for a frame, and the ratio to the best of what else runs the same network.
 
 Peers: PyTorch as written ("eager"), TensorFlow's `tf.function`, ONNX Runtime and OpenCV on the graph that PyTorch
-exports; each is given the whole frame at once, with what the network sees beyond it. All take and give floats. Every runner is a process of its
-own, and they take turns; the least of all rounds counts. The share is of the speed of a matrix product in the same run.
+exports; each is given the whole frame at once, with what the network sees beyond it. All take and give floats. Every
+runner is a process of its own, and they take turns; the least of all rounds counts. The share is of the speed of a
+matrix product in the same run.
 
     python benchmarks/inference.py --model espcn vespcn --threads 2
 

@@ -35,6 +35,7 @@ LARGEST_SIDE = 2048  # of a sub-image, 32 of which HDF5 still takes as a chunk
 LARGEST_FACTOR = 16  # by which pictures are resized, or its inverse
 CHUNK = 32  # sub-images an HDF5 chunk holds
 TRIED_MEMORY = 64 << 20  # bytes of sub-images up to which a file is tried as a whole, see common/hdf5.py
+HELD = 1 << 20  # bytes that HDF5 holds of its notes on where chunks are
 LARGEST_RATIO = 1032  # by which deflate makes anything smaller
 WRITTEN = {"model": str, "network": str}  # attributes that a data set has, and their types
 WRITTEN |= dict.fromkeys(("image_size", "label_size", "stride"), (int, np.integer))
@@ -115,6 +116,7 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None,
         h5py.File(stored_in, "w") as file,
         closing(read),
     ):
+        hold_little(file)
         sides = {"data": (source.image_size, spec.inputs), "label": (source.label_size, spec.channels)}
         stores = [_Store(file, key, size, channels) for key, (size, channels) in sides.items()]
         validation, stored = file.create_group("validation"), set()
@@ -383,6 +385,13 @@ class Dataset:
         finally:
             stop.set()
             thread.join()
+
+
+def hold_little(file):
+    """Keep HDF5 from holding ever more of what it notes of its chunks, which grows with the file."""
+    notes = file.id.get_mdc_config()
+    notes.set_initial_size, notes.initial_size, notes.min_size, notes.max_size = True, HELD, HELD, HELD
+    file.id.set_mdc_config(notes)
 
 
 def is_group(group, name):
