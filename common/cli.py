@@ -297,10 +297,15 @@ class ProgressBar:
 
         form = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}<{remaining}{postfix}"
         self.bar = tqdm(total=100, desc=title, unit="%", bar_format=form, **_bar_options(quiet))
-        self.numbers = {}
+        self.numbers, self.begun = {}, False
 
     def __call__(self, fraction, step, numbers):
-        """`fraction` in [0, 1] of the work is done at `step`; `numbers` are shown beside."""
+        """`fraction` in [0, 1] of the work is done at `step`; `numbers` are shown beside.
+
+        What is done at the first call was done before, and says nothing of the time that is left.
+        """
+        if not self.begun:
+            self.begun, self.bar.initial = True, min(100.0, 100 * fraction)
         self.numbers.update(numbers)
         shown = {key: f"{value:.4g}" for key, value in self.numbers.items() if value > float("-inf")}
         self.bar.set_postfix({"step": step, **shown}, refresh=False)

@@ -190,6 +190,7 @@ class Loop:
 
     def _run(self, batches, interruption):
         before, since = self.seconds, time.perf_counter()
+        self.progress(self._fraction(), self.step, {})
         while self._fraction() < 1:
             data, label = next(batches)
             progress = self._fraction()

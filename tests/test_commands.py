@@ -989,3 +989,13 @@ def test_threads_can_be_chosen(framework, picture, weights, call, tmp_path):
     finally:
         torch.set_num_threads(before)
     assert call(super_resolve, *line, "--threads=0").code == cli.USAGE
+
+
+def test_what_was_done_before_says_nothing_of_the_time_that_is_left():
+    with cli.ProgressBar("Training") as bar:
+        bar(0.75, 300, {})
+        bar.bar.start_t -= 60  # a minute, in which two hundredths were done
+        bar(0.77, 308, {})
+        shown = bar.bar.format_dict
+    rate = (shown["n"] - shown["initial"]) / shown["elapsed"]
+    assert (shown["total"] - shown["n"]) / rate == pytest.approx(23 * 30, rel=0.01)  # seconds

@@ -60,7 +60,10 @@ def test_resumed_equals_uninterrupted(framework, dataset, tmp_path):
     with pytest.raises(Interrupted) as stop:
         train(a_run(dataset, tmp_path / "parts", framework=framework), interrupt_at(10))
     assert 10 <= stop.value.step < 30
-    parts = train(a_run(dataset, tmp_path / "parts", framework=framework, resume=True))
+    shown = []
+    goes_on = a_run(dataset, tmp_path / "parts", framework=framework, resume=True)
+    parts = train(goes_on, lambda fraction, step, numbers: shown.append(step))
+    assert shown[0] == stop.value.step  # where a bar of progress begins
     assert parts["loss"] == whole["loss"]
     assert parts["validation"] == whole["validation"]
     first, second = (load_weights(report["weights"]).tensors for report in (whole, parts))
