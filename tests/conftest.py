@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update",
 )  # fmt: skip
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell has ignored by what it starts with "&"
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 
 
