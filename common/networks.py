@@ -212,7 +212,7 @@ class Network(Layered):
     def beyond(self):
         """Pixels around a picture in which the network is to see its edge repeated.
 
-        If all its convolutions are padded, the zeros of its padding are there in training, and so they are in use.
+        None for one whose convolutions are all padded, if it was trained by what it draws beside the zeros of padding.
         """
         return self.halo if self.margin else 0
 
@@ -531,6 +531,10 @@ class SRGAN(SRResNet):
         """Adam as in section 3.2 of the paper, and its weight of the adversarial loss (eq. 3)."""
         adam = {"optimizer": "adam", "betas": (0.9, 0.999), "learning_rate": 1e-4}
         return replace(super().recipe, **adam, adversarial_weight=1e-3)
+
+    @property
+    def beyond(self):
+        return self.halo  # it may have been trained by the centre of sub-images alone, and draws a mesh beside zeros
 
     def discriminator(self, side):
         """The `Discriminator` of its enlarged pictures of `side` x `side` pixels, as wide as itself."""

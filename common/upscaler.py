@@ -2,9 +2,9 @@
 
 Luma goes through the network, chroma through bicubic interpolation, alpha the way of luma. Whatever the size of the
 picture, floating-point work is done tile by tile; only the integer pixels of input and output are held whole. A tile
-sees its true neighbourhood, so the result does not depend on the tiles. Beyond the picture's edge SRCNN, ESPCN and
-VESPCN see the edge repeated, because they were trained on outputs that saw no padding; the other networks see the zeros
-of their padding, as they did in training.
+sees its true neighbourhood, so the result does not depend on the tiles. Beyond the picture's edge most networks see the
+edge repeated, because they were trained on outputs that saw no padding; DRCN and SRResNet see the zeros of their
+padding, as they did in training.
 """
 
 from dataclasses import replace

@@ -10,9 +10,9 @@ Generator, which is SRResNet where it is trained by its error alone:
     sub-pixel convolution once for x2, twice for x4: 3 x 3 convolution, 4 n maps, periodic shuffling, PReLU
     reconstruction        9 x 9 convolution, C maps, linear or tanh
 
-All convolutions are padded, in training as in use: beyond a picture there are zeros. An output sees `spec.halo` pixels
-around its place. The small picture is in [0, 1] and the convolutions draw the large one in [-1, 1], as the paper has
-it; what is given back is in [0, 1].
+All convolutions are padded. Beyond a picture SRResNet sees zeros, in training as in use, SRGAN the edge repeated. An
+output sees `spec.halo` pixels around its place. The small picture is in [0, 1] and the convolutions draw the large one
+in [-1, 1], as the paper has it; what is given back is in [0, 1].
 
 Discriminator, of pictures of one size:
 
