@@ -6,6 +6,7 @@ from importlib import import_module
 import tensorflow as tf
 
 from common.processor import computes_bf16
+from tf_models.bf16 import with_rounded_kernels
 from tf_models.inference import compiled
 from tf_models.layers import concat, from_nhwc, load_tensors, set_precision, storage, to_nhwc
 
@@ -29,7 +30,7 @@ class Runtime:
 
     def load(self, tensors):
         """Replace the weights."""
-        load_tensors(self.model, tensors)
+        load_tensors(self.model, with_rounded_kernels(self.model, tensors))
 
     def __call__(self, batch):
         try:
