@@ -35,7 +35,7 @@ class Whole(keras.Model):
         for axis, side in ((1, rows), (2, columns)) if spec.beyond else ():
             places = tf.range(-spec.beyond, -(-side // spec.grid) * spec.grid + spec.beyond)
             x = tf.gather(x, tf.clip_by_value(places, 0, side - 1), axis=axis)
-        spare = (spec.beyond - spec.margin) * spec.factor  # outputs that saw padding of flow estimators
+        spare = (spec.beyond - spec.margin) * spec.factor  # outputs that saw padding
         x = self.model(x)
         return x[:, spare : spare + spec.factor * rows, spare : spare + spec.factor * columns]
 

@@ -35,7 +35,7 @@ class Whole(nn.Module):
         before, after = spec.beyond, spec.beyond + spec.grid - 1
         if after:
             x = F.pad(x, (before, after, before, after), mode="replicate")
-        spare = (spec.beyond - spec.margin) * spec.factor  # outputs that saw padding of flow estimators
+        spare = (spec.beyond - spec.margin) * spec.factor  # outputs that saw padding
         if spec.grid == 1:
             x = self.model(x)
             return x[:, :, spare:-spare, spare:-spare] if spare else x
