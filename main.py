@@ -79,7 +79,7 @@ def parser():
     )
     train.add_argument("--learning_rate", type=cli.positive(float), help="its peak; it decays to zero")
     train.add_argument("--optimizer", choices=["soap", "adam", "sgd"])
-    train.add_argument("--loss", choices=["mse", "l1", "charbonnier"])
+    train.add_argument("--loss", choices=["mse", "l1", "charbonnier", "log_mse"])
     train.add_argument(
         "--content_loss", choices=["mse", "vgg22", "vgg54"], help="what SRGAN's pictures share with the truth (mse)"
     )

@@ -11,7 +11,7 @@ class Recipe:
     image_size, label_size: side of an input sub-image, and of its target in pixels of the output; targets are compared
         only where the network saw no padding, so a larger label is cut to that. None: exactly that size.
     stride: step between sub-images.
-    loss: "mse", "l1" or "charbonnier".
+    loss: "mse", "l1", "charbonnier" or "log_mse".
     optimizer: "soap", "adam" or "sgd".
     learning_rate: its peak; it rises over the first `warmup` steps and falls to zero along half a cosine.
     layer_rates: factors on the learning rate by layer name; the papers train the last layer 10 times slower with SGD.

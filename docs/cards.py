@@ -47,7 +47,12 @@ CARD = """
 | SHA-256 | `{digest}` |
 """
 
-ERRORS = {"mse": "mean squared error", "l1": "mean absolute error", "charbonnier": "smooth absolute error"}
+ERRORS = {
+    "mse": "mean squared error",
+    "l1": "mean absolute error",
+    "charbonnier": "smooth absolute error",
+    "log_mse": "mean logarithm of the squared error of each sub-image",
+}
 ADDED = {  # what a recipe weighs beside the error of the picture
     "adversarial_weight": "the adversarial loss",
     "feature_weight": "the difference of the discriminator's feature maps",

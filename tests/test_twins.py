@@ -15,6 +15,7 @@ from common.networks import NETWORKS, network
 from common.patches import degrade, in_one_row, luma_or_rgb, sub_images, sub_windows
 from common.samples import photograph
 from common.weights import initial_tensors, shipped_scales, weights_for
+from torch_models.losses import LOSSES
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAMEWORKS = ("tensorflow", "torch")
@@ -166,14 +167,27 @@ def test_lower_precision_stays_near_and_keeps_the_head_exact(name, picture):
 def test_gradients_agree(name, options, picture):
     spec = network(name, **options)
     recipe = dataclasses.replace(shortened(spec), clip_norm=0.01)
+    first, second = gradients_of_both(spec, recipe, picture)
+    assert set(first) == {"loss", *spec.shapes} - spec.statistics
+    assert largest_difference(first, second) <= 1e-6
+
+
+def gradients_of_both(spec, recipe, picture):
+    """The loss and gradients by name of the first batch, in each framework."""
     data, label = next(small_batches(spec, recipe, picture))
     gradients = []
     for framework, training in zip(FRAMEWORKS, trainings(spec, recipe), strict=True):
         layers = backend.load(framework, "layers")
         loss, named = training.gradients(layers.from_nhwc(data, "cpu"), layers.from_nhwc(label, "cpu"), 0.2)
         gradients.append({"loss": np.asarray(loss), **{key: np.asarray(value) for key, value in named.items()}})
-    assert set(gradients[0]) == {"loss", *spec.shapes} - spec.statistics
-    assert largest_difference(*gradients) <= 1e-6
+    return gradients
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_losses_and_their_gradients_agree(loss, picture):
+    spec = small("espcn")
+    first, second = gradients_of_both(spec, dataclasses.replace(shortened(spec), loss=loss), picture)
+    assert largest_difference(first, second) <= 1e-6
 
 
 @pytest.mark.parametrize(
