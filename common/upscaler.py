@@ -51,6 +51,11 @@ class Upscaler:
     def scale(self):
         return self.spec.scale
 
+    @property
+    def _bytes(self):
+        """Of feature maps for each pixel of a tile."""
+        return BYTES[self.function.precision] * self.spec.widest
+
     def summary(self):
         """A sentence on how the work was done."""
         rows, columns = self.largest_tile
@@ -64,6 +69,8 @@ class Upscaler:
         """Enlarge (H, W, C) float32 in [0, 1], C the network's channels, to (scale H, scale W, C), not clipped."""
         high = np.empty((low.shape[0] * self.scale, low.shape[1] * self.scale, self.spec.channels), np.float32)
         for place, output in self.tiles(self._still(low)):
+            if output.shape == high.shape:
+                return output
             high[place] = output
         return high
 
@@ -160,10 +167,8 @@ class Upscaler:
         size = low.shape[0] * grow, low.shape[1] * grow
         while True:
             side = self._side(size)
-            multiple = lcm(self.spec.grid, MULTIPLE if self.tile == "auto" else 1)
             try:
-                division = [divided(length, side, self.spec, multiple) for length in size]
-                yield from self._tiles_of(low, convert, size, division)
+                yield from self._tiles_of(low, convert, size, self._division(size, side))
                 return
             except MemoryError:
                 self._halve(min(side, max(size)))
@@ -178,11 +183,10 @@ class Upscaler:
         spec = self.spec
         tiles = list(product(*division))
         shape = tuple(seen.stop - seen.start for _, seen in tiles[0])
-        one = spec.widest * shape[0] * shape[1]
+        one = self._bytes * shape[0] * shape[1]
         batch = min(len(tiles), max(1, self.function.working_set // one)) if self.batches else 1
-        memory = BYTES[self.function.precision] * batch * one
-        if memory > self.working_set:
-            self.working_set, self.largest_tile = memory, shape
+        if batch * one > self.working_set:
+            self.working_set, self.largest_tile = batch * one, shape
         for first in range(0, len(tiles), batch):
             chosen = tiles[first : first + batch]
             windows = [self._window(low, [seen for _, seen in axes], size, convert) for axes in chosen]
@@ -205,11 +209,19 @@ class Upscaler:
         """Of the largest tile, in pixels of the network's input, without what it shares with others."""
         if self.tile != "auto":
             return self.tile or max(size)
-        cached, largest = (
-            int((numbers // self.spec.widest) ** 0.5) - 2 * self.spec.halo
-            for numbers in (self.function.working_set, WORKING_SET // BYTES[self.function.precision])
-        )
+        sets = self.function.working_set, WORKING_SET
+        cached, largest = (int((memory // self._bytes) ** 0.5) - 2 * self.spec.halo for memory in sets)
         return max(8, LEAST_HALOS * self.spec.halo, min(largest, max(AMPLE_HALOS * self.spec.halo, cached)))
+
+    def _division(self, size, side):
+        """The tiles of each axis, as `divided` says; wider than high where few rows leave memory for more columns."""
+        multiple = lcm(self.spec.grid, MULTIPLE if self.tile == "auto" else 1)
+        rows = divided(size[0], side, self.spec, multiple)
+        if self.tile == "auto":
+            _, seen = rows[0]
+            pixels = self.function.working_set // self._bytes
+            side = max(side, pixels // (seen.stop - seen.start) - 2 * self.spec.halo)
+        return rows, divided(size[1], side, self.spec, multiple)
 
 
 def divided(length, side, spec, multiple=1):

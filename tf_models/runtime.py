@@ -16,10 +16,10 @@ class Runtime:
     float32; it raises MemoryError for a batch that is too much for the device.
 
     tensors: weights by attribute path. device: "auto", "cpu" or "cuda". precision: "auto" or a key of `PRECISIONS`.
-    working_set: numbers in the feature maps of a batch of tiles that is worked on fast.
+    working_set: bytes of feature maps of a batch of tiles that is worked on fast.
     """
 
-    working_set = 64 << 20  # smaller ones cost more in calls than they save
+    working_set = 256 << 20  # smaller ones cost more in calls than they save
 
     def __init__(self, spec, tensors, device="auto", precision="auto"):
         self.device = choose_device(device)

@@ -86,30 +86,41 @@ def form_of(pointwise, maps):
 
 @dataclass(frozen=True)
 class Nearness:
-    """How a small picture comes near the enlarged one: `gain` times the pixel at the same place, plus `offset`."""
+    """How a small picture comes near the enlarged one: `gain` times the pixel at the same place, plus `offset`.
+
+    channels: of what the network is given, those of the picture that is enlarged.
+    """
 
     gain: float
     offset: float
+    channels: slice
 
-    def of(self, small, shape):
-        """What is near maps of `shape`, (N, h, w, C f^2); h and w multiples of the sides of `small`, (N, C, H, W)."""
-        near = (self.gain * small + self.offset).permute(0, 2, 3, 1)
-        for axis in (1, 2):
-            near = near.repeat_interleave(shape[axis] // near.shape[axis], dim=axis)
-        return near.repeat_interleave(shape[3] // near.shape[3], dim=3)
+    def of(self, given, rows, columns):
+        """What is near a picture drawn in `rows` x `columns` blocks of pixels, (N, rows, columns, C).
+
+        given: (N, C, H, W), of which the blocks cover the middle, or equal parts of a pixel.
+        """
+        near = (self.gain * given[:, self.channels] + self.offset).permute(0, 2, 3, 1)
+        for axis, count in ((1, rows), (2, columns)):
+            if near.shape[axis] < count:
+                near = near.repeat_interleave(count // near.shape[axis], dim=axis)
+            near = near.narrow(axis, (near.shape[axis] - count) // 2, count)
+        return near
 
 
-def nearness_of(small, maps):
-    """The `Nearness` of pictures (N, C, H, W) to what becomes of them, maps (N, C f^2, h, w), the f^2 finer pixels of
-    each colour; None if something else becomes of them.
+def nearness_of(given, maps, channels):
+    """The `Nearness` of what a network is given, (N, C, H, W), to what becomes of it, maps (N, c f^2, h, w), the f^2
+    finer pixels of each of the c colours; None if something else becomes of it.
     """
+    small, margin = given[:, channels], max(0, given.shape[2] - maps.shape[2]) // 2
+    small = small[..., margin : small.shape[2] - margin, margin : small.shape[3] - margin]
     colours = maps.float().unflatten(1, (small.shape[1], -1)).mean(2)
     means = torch.nn.functional.adaptive_avg_pool2d(colours, small.shape[2:])
     spread, mean = small - small.mean(), means.mean()
     gain = ((means - mean) * spread).mean() / spread.square().mean()
     if (means - mean - gain * spread).square().mean() > REST * (means - mean).square().mean():
         return None
-    return Nearness(float(gain), float(mean - gain * small.mean()))
+    return Nearness(float(gain), float(mean - gain * small.mean()), channels)
 
 
 def likely_picture(channels):

@@ -32,7 +32,12 @@ def compiled(model, spec, device, precision):
 
 def can_fuse(precision="fp32"):
     """Whether this PyTorch has the operators, and in bf16 on this processor if that is the precision."""
-    operators = ("_convolution_pointwise", "_reorder_convolution_weight", "_is_mkldnn_bf16_supported")
+    operators = (
+        "_convolution_pointwise",
+        "_convolution_pointwise_",
+        "_reorder_convolution_weight",
+        "_is_mkldnn_bf16_supported",
+    )
     if not torch.backends.mkldnn.is_available() or not all(hasattr(torch.ops.mkldnn, name) for name in operators):
         return False
     return precision != "bf16" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -89,24 +94,30 @@ class FusedConv(nn.Module):
 
 
 class FusedHead(FusedConv):
-    """The convolution `conv` that draws the picture, in bf16; what is stored of it is the distance from what is near.
+    """The convolution `conv` that draws the picture, in bf16, and the shuffling of its maps into place.
 
-    near: `Nearness` of the network's input, which comes second.
+    What is stored of it in bf16 is the distance from what is near, to which oneDNN adds the products in float32.
+    factor: of the shuffling. near: `Nearness` of the network's input, which comes second. before: as in `FusedConv`.
     """
 
-    def __init__(self, conv, near):
-        super().__init__(conv, kind=torch.bfloat16)
-        self.near = near
+    def __init__(self, conv, factor, near, before=None):
+        super().__init__(conv, before=before, kind=torch.bfloat16)
+        self.factor, self.near = factor, near
+        self.bias = self.plain[1].reshape(-1, 1, factor, factor)  # by colour and place in its block
+        self.level = self.bias.mean((1, 2, 3))
 
     def forward(self, x, pictures):
-        kernel, bias, *geometry = self.plain
-        less = bias - self.near.of(pictures, (len(x), *x.shape[2:], len(bias)))
-        stored = less.to(self.kind)
+        kernel, _, *geometry = self.plain
+        rows, columns = (side + 2 * self.padding - self.side + 1 for side in x.shape[2:])
+        less = (self.level - self.near.of(pictures, rows, columns)).to(self.kind)
+        maps = less[..., None].expand(*less.shape, self.factor**2).contiguous().flatten(3).permute(0, 3, 1, 2)
         settings = kernel, None, *geometry, "add", None, None, [], None
-        other = stored.permute(0, 3, 1, 2)
-        maps = torch.ops.mkldnn._convolution_pointwise.binary(x.to(self.kind), other, *settings)
-        maps = maps + (bias - stored).permute(0, 3, 1, 2)  # in float32, as bias is
-        return shuffled(maps, self.factor)
+        torch.ops.mkldnn._convolution_pointwise_.binary(maps, x.to(self.kind), *settings)
+        drawn = shuffled(maps.to(torch.float32), self.factor)
+        blocks = drawn.unflatten(2, (rows, self.factor))  # (N, C, rows, factor, factor columns)
+        blocks -= less.to(torch.float32).repeat_interleave(self.factor, dim=2).permute(0, 3, 1, 2).unsqueeze(3)
+        blocks += self.bias.repeat(1, 1, 1, columns)
+        return drawn
 
 
 def block_kernel(kernel, block):
@@ -166,19 +177,20 @@ def fused(model, spec):
     for node in graph.nodes:
         node.target = STANDS_FOR.get(node.target, node.target)
     found = {node: convolution_at(node, parts) for node in graph.nodes if isinstance(called(node, parts), Conv)}
-    forms, heads = looked_up(graph, model, spec, found, parts)
+    forms, near = looked_up(graph, model, spec, found, parts)
     pictures = next(iter(graph.nodes))
     for node, one in found.items():
         name = f"fused_{node.target}_{one.pointwise}".replace(".", "_")  # shared where the convolution is
-        arguments = node.args
-        if heads.get(node):
-            ready[name], arguments = FusedHead(one.conv, heads[node]), (*arguments, pictures)
+        before, last, arguments = forms.get(node.args[0]), one.last, node.args
+        if near.get(node):
+            last, factor = drawn_by(node, one, parts)
+            ready[name], arguments = FusedHead(one.conv, factor, near[node], before), (*arguments, pictures)
         elif name not in ready:
-            ready[name] = FusedConv(one.conv, one.norm, one.pointwise, forms.get(node.args[0]), forms.get(one.last))
+            ready[name] = FusedConv(one.conv, one.norm, one.pointwise, before, forms.get(last))
         with graph.inserting_before(node):
             made = graph.call_module(name, arguments)
-        one.last.replace_all_uses_with(made)
-        forms[made] = forms.get(one.last)
+        last.replace_all_uses_with(made)
+        forms[made] = forms.get(last)
     model = fx.GraphModule({**parts, **ready}, graph)
     graph.eliminate_dead_code()
     model.recompile()
@@ -205,33 +217,44 @@ def convolution_at(node, parts):
     return Convolution(called(node, parts), last, norm)
 
 
+def drawn_by(node, one, parts):
+    """(node whose result it is, factor of the shuffling) of a picture that `one`, the `Convolution` at a node, draws
+    block by block; None if it draws none.
+    """
+    after = only_user(node)
+    if one.last is node and isinstance(one.conv, ConvOfShuffled):
+        return node, one.conv.factor
+    return (after, after.args[1]) if one.last is node and after and after.target is shuffled else None
+
+
 def looked_up(graph, model, spec, found, parts):
     """({node: `Form`}, {node: `Nearness`}) of maps in bf16 that are stored otherwise, known by a likely picture.
 
     found: {node: `Convolution`}. A form have maps that a convolution without padding reads, as the zeros of padding
-    would not be zeros in another form. A picture is near what a convolution on maps that are not shuffled yet draws;
-    the other last convolutions are so small that bf16 does not make them faster.
+    would not be zeros in another form. Near a picture is what a convolution draws of it block by block.
     """
-    pointwise, drawn, forms, heads = {}, set(), {}, {}
+    pointwise, factors, forms, near = {}, {}, {}, {}
     if any(one.conv.precision == torch.bfloat16 for one in found.values()):
         for node, one in found.items():
             reader = called(only_user(one.last), parts)
             unpadded = type(reader) is Conv and not reader.padding[0]
             if unpadded and one.conv.precision == torch.bfloat16 and one.pointwise != "none":
                 pointwise[one.last] = one.pointwise
-            if isinstance(one.conv, ConvOfShuffled) and one.last is node and spec.inputs == spec.channels:
-                drawn.add(node)
+            if drawn_by(node, one, parts):
+                factors[node] = one.conv.factor if isinstance(one.conv, ConvOfShuffled) else 1
 
     class Looking(fx.Interpreter):
         def run_node(self, node):
             result = super().run_node(node)
             if node in pointwise:
                 forms[node] = form_of(pointwise[node], result)
-            if node in drawn:
-                heads[node] = nearness_of(picture, nn.functional.pixel_unshuffle(result, called(node, parts).factor))
+            if node in factors:
+                first = spec.frames // 2 * spec.channels
+                maps = nn.functional.pixel_unshuffle(result, factors[node])
+                near[node] = nearness_of(picture, maps, slice(first, first + spec.channels))
             return result
 
-    if pointwise or drawn:
+    if pointwise or factors:
         picture = likely_picture(spec.inputs)
         Looking(model, graph=graph).run(picture)
-    return forms, heads
+    return forms, near

@@ -14,10 +14,10 @@ class Runtime:
     float32; it raises MemoryError for a batch that is too much for the device.
 
     tensors: weights by attribute path. device: "auto", "cpu" or "cuda". precision: "auto" or a key of `PRECISIONS`.
-    working_set: numbers in the feature maps of a batch of tiles that is worked on fast.
+    working_set: bytes of feature maps of a batch of tiles that is worked on fast.
     """
 
-    working_set = 16 << 20  # larger tiles share less, smaller ones fit the caches better
+    working_set = 48 << 20  # a map of more than 32 MB would be taken from the system, and cleared, each time
 
     def __init__(self, spec, tensors, device="auto", precision="auto"):
         self.spec = spec

@@ -141,7 +141,7 @@ def command(path, folder):
 class Nothing:
     """In the place of a network: black pictures of the right size."""
 
-    device, precision, working_set = "cpu", "fp32", 1 << 22
+    device, precision, working_set = "cpu", "fp32", 1 << 24
 
     def __init__(self, spec, tensors, device, precision):
         self.spec = spec
