@@ -109,13 +109,14 @@ def test_bf16_loses_less_than_a_hundredth_of_a_decibel(name, shared_data):
 
 
 @pytest.mark.skipif(not inference.can_fuse("bf16"), reason="this PyTorch lacks oneDNN's fused convolutions in bf16")
-@pytest.mark.parametrize("name", ["srresnet", "srgan"])
+@pytest.mark.parametrize("name", ["espcn", "vespcn", "srresnet", "srgan"])
 def test_the_picture_itself_is_not_rounded_to_bf16(name):
     """Rounded to 8 binary digits, what lies between 1/2 and 1 would be multiples of 1/256."""
     weights = weights_for(name, 4)
     precise, quick = (Runtime(weights.network, weights.tensors, "cpu", precision) for precision in ("fp32", "bf16"))
     assert any(isinstance(part, inference.FusedHead) for part in quick.graph.modules())
-    low = np.broadcast_to(np.linspace(0.55, 0.95, 24, dtype=np.float32)[:, None, None], (1, 24, 20, 3)).copy()
+    slope = np.linspace(0.55, 0.95, 44, dtype=np.float32)[:, None, None]
+    low = np.broadcast_to(slope, (1, 44, 40, weights.network.inputs)).copy()
     wanted, result = precise(low), quick(low)
     assert np.abs(result - wanted).mean() < 0.3 / 255
     assert np.abs(256 * result - np.round(256 * result)).mean() > 0.15
