@@ -1,9 +1,9 @@
 """What keeps a network in bf16 within a hundredth of a decibel of itself in float32, though bf16 has 8 binary digits.
 
-Kernels are rounded so that their sums stay (`rounded`). The few maps of a network's input are split in two, of which
-the second holds the digits that the first has no room for (`split`). Feature maps are stored as their distance from
-where they mostly are (`Form`), and an enlarged picture as its distance from the small one (`Nearness`), as a small
-number has small errors. Sums of products are float32 in any case.
+Kernels are rounded so that their sums stay (`rounded` of common/bf16.py). The few maps of a network's input are split
+in two, of which the second holds the digits that the first has no room for (`split`). Feature maps are stored as their
+distance from where they mostly are (`Form`), and an enlarged picture as its distance from the small one (`Nearness`),
+as a small number has small errors. Sums of products are float32 in any case.
 
 Without all this ESPCN x3 loses 0.028 dB on Set5, with it 0.006, and VESPCN 0.042 and 0.007, as benchmarks/precision.py
 prints.
@@ -18,22 +18,6 @@ FEW = 8  # maps that are split in two
 SIDE = 64  # of the picture for which it is looked up where feature maps are
 CONTRAST = 0.2  # its standard deviation
 REST = 0.1  # of the variance of an enlarged picture that the small one may leave
-
-
-def rounded(kernel):
-    """(O, I, k, k) kernels in the numbers of bf16, the sum of each k x k as it was but for the smallest's rounding.
-
-    What rounding adds to a tap is taken from the next smaller one (error diffusion). Else what each kernel is off by
-    would shift all that is smooth, which is most of a picture.
-    """
-    taps = kernel.flatten(2)
-    result, error = torch.empty_like(taps), torch.zeros_like(taps[..., :1])
-    for place in taps.abs().argsort(dim=-1, descending=True).split(1, dim=-1):
-        wanted = taps.gather(-1, place) + error
-        nearest = wanted.to(torch.bfloat16).to(taps.dtype)
-        error = wanted - nearest
-        result.scatter_(-1, place, nearest)
-    return result.reshape(kernel.shape)
 
 
 def split(x):

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from common.bf16 import rounded
 from torch_models import layers
-from torch_models.bf16 import FEW, form_of, likely_picture, nearness_of, rounded, split
+from torch_models.bf16 import FEW, form_of, likely_picture, nearness_of, split
 from torch_models.layers import BatchNorm, Conv, ConvOfShuffled, coarse_kernel, pixel_shuffle
 
 POINTWISE = {torch.tanh: "tanh", F.relu: "relu"}  # by what oneDNN calls them
@@ -71,7 +72,7 @@ class FusedConv(nn.Module):
             self.pointwise = after.pointwise, list(after.scalars), ""
         self.splits = self.kind == torch.bfloat16 and kernel.shape[1] <= FEW
         if self.kind == torch.bfloat16 and not self.padding:  # the deep networks, all padded, are better off without
-            kernel = rounded(kernel)
+            kernel = torch.from_numpy(rounded(kernel.detach().numpy()))
         outputs, _, self.side, _ = kernel.shape
         self.block = next((n for n in BLOCKS if outputs * n**2 <= LANES and self.stride == self.factor == 1), 1)
         self.plain = self._prepared(kernel, bias, 1)
