@@ -190,6 +190,19 @@ def test_losses_and_their_gradients_agree(loss, picture):
     assert largest_difference(first, second) <= 1e-6
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_logarithmic_loss_counts_a_share_of_any_error_alike(framework):
+    """It falls as the mean PSNR rises, as much for a small error as for a large one, if both are well above 1e-4."""
+    layers, loss = backend.load(framework, "layers"), backend.load(framework, "losses").LOSSES["log_mse"]
+    dim, bright = (np.full((1, 4, 4, 1), value, np.float32) for value in (0.1, 1.0))
+    both, brighter, dimmer = (
+        float(loss(layers.from_nhwc(np.concatenate(pair), "cpu")))
+        for pair in ((dim, bright), (dim, bright / 10), (dim / 10, bright))
+    )
+    assert both - brighter == pytest.approx(1e-3 * np.log(100) / 2, rel=0.01)
+    assert both - dimmer == pytest.approx(1e-3 * np.log(100 / 2) / 2, rel=0.01)  # 1e-4 counts half
+
+
 @pytest.mark.parametrize(
     ("name", "optimizer"), [pair for pair in product(STEADY, ("soap", "adam", "sgd")) if pair not in UNSTEADY]
 )
