@@ -2,6 +2,8 @@
 
 import numpy as np
 
+DAMPING = 1e-6  # of the mean square, added to every number's, as the pictures in use are others
+
 
 def rounded(kernel):
     """(O, I, k, k) float32 kernels in the numbers of bf16, the sum of each k x k as it was but for the smallest's
@@ -18,6 +20,24 @@ def rounded(kernel):
         found = nearest(wanted)
         error = wanted - found
         np.put_along_axis(result, place, found, axis=-1)
+    return result.reshape(kernel.shape)
+
+
+def fitted(kernel, moments):
+    """(O, I, k, k) float32 kernels in the numbers of bf16, so that the sums of products change least.
+
+    moments: (I k k, I k k), the mean products of all pairs of numbers that a kernel is multiplied with. What rounding
+    adds to a tap is made up for by all taps that are not rounded yet (Frantar et al. 2023, "GPTQ", section 3).
+    """
+    count = len(moments)
+    damped = moments + DAMPING * np.trace(moments) / count * np.eye(count)
+    factor = np.linalg.cholesky(np.linalg.inv(damped)).T
+    wanted = kernel.reshape(-1, count).astype(np.float64)
+    result = np.empty_like(wanted, np.float32)
+    for place in range(count):
+        result[:, place] = nearest(wanted[:, place].astype(np.float32))
+        error = (wanted[:, place] - result[:, place]) / factor[place, place]
+        wanted[:, place + 1 :] -= np.outer(error, factor[place, place + 1 :])
     return result.reshape(kernel.shape)
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from test_twins import VARIANTS
 
-from common.bf16 import nearest, rounded
+from common.bf16 import fitted, nearest, rounded
 from common.images import read_picture
 from common.metrics import psnr
 from common.networks import network
@@ -93,8 +93,22 @@ def test_maps_stored_otherwise_are_the_same_maps(pointwise):
     assert stored.square().mean() < maps.square().mean()  # small numbers have small errors
 
 
-def test_tangents_near_zero_are_stored_as_they_are():
-    assert bf16.form_of("tanh", 0.3 * torch.randn(1, 4, 9, 9, generator=torch.Generator().manual_seed(8))) is None
+@pytest.mark.parametrize(("centre", "as_they_are"), [(0, True), (2, False)])
+def test_tangents_near_one_are_stored_otherwise(centre, as_they_are):
+    maps = torch.tanh(centre + 0.3 * torch.randn(1, 4, 9, 9, generator=torch.Generator().manual_seed(8)))
+    plain, formed = maps.bfloat16().float(), bf16.form_of("tanh", maps).kept(maps)
+    assert ((plain - maps).square().mean() < (formed - maps).square().mean()) == as_they_are
+
+
+def test_kernels_fitted_to_what_they_read_change_its_products_less():
+    generator = torch.Generator().manual_seed(9)
+    first, kernel = (0.1 * torch.randn(shape, generator=generator) for shape in ((6, 1, 5, 5), (4, 6, 3, 3)))
+    maps = torch.tanh(F.conv2d(bf16.likely_picture(1), first))
+    found = torch.from_numpy(fitted(kernel.numpy(), bf16.moments_of(maps, 3)))
+    assert torch.equal(found.bfloat16().float(), found)
+    exact = F.conv2d(maps, kernel)
+    ours, nearest_ones = ((F.conv2d(maps, k) - exact).square().mean() for k in (found, kernel.bfloat16().float()))
+    assert ours < nearest_ones / 4
 
 
 @pytest.mark.skipif(not inference.can_fuse("bf16"), reason="this PyTorch lacks oneDNN's fused convolutions in bf16")

@@ -50,7 +50,6 @@ def test_a_label_is_the_mean_over_the_picture_and_its_mirror_image(model, pixels
     assert np.allclose(teacher(pixels)[inner], drawn[inner], atol=1e-5)
 
 
-
 def test_grey_is_taught_as_luma(pixels):
     grey = pixels[..., :1]
     label = Teacher(SRRESNET, network("espcn", scale=4))(grey)

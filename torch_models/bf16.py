@@ -1,12 +1,12 @@
 """What keeps a network in bf16 within a hundredth of a decibel of itself in float32, though bf16 has 8 binary digits.
 
-Kernels are rounded so that their sums stay (`rounded` of common/bf16.py). The few maps of a network's input are split
-in two, of which the second holds the digits that the first has no room for (`split`). Feature maps are stored as their
-distance from where they mostly are (`Form`), and an enlarged picture as its distance from the small one (`Nearness`),
-as a small number has small errors. Sums of products are float32 in any case.
+Kernels are rounded so that their sums of products stay (`fitted` of common/bf16.py). The few maps of a network's input
+are split in two, of which the second holds the digits that the first has no room for (`split`). Feature maps are stored
+as their distance from where they mostly are (`Form`), and an enlarged picture as its distance from the small one
+(`Nearness`), as a small number has small errors. Sums of products are float32 in any case.
 
-Without all this ESPCN x3 loses 0.028 dB on Set5, with it 0.006, and VESPCN 0.042 and 0.007, as benchmarks/precision.py
-prints.
+Without all this ESPCN x3 would lose 0.244 dB on Set5, and VESPCN 0.042; with it they lose 0.009 and nothing, as
+benchmarks/precision.py prints.
 """
 
 from dataclasses import dataclass
@@ -41,6 +41,15 @@ class Form:
     pointwise: str
     scalars: tuple = ()
 
+    def stored(self, maps):
+        """y for maps (N, C, H, W)."""
+        return (maps - self.centre[:, None, None]) / self.spread[:, None, None]
+
+    def kept(self, maps):
+        """What is left of maps (N, C, H, W) that are stored so in bf16."""
+        stored = self.stored(maps).to(torch.bfloat16).to(maps.dtype)
+        return self.spread[:, None, None] * stored + self.centre[:, None, None]
+
     def written(self, kernel, bias):
         """Kernel and bias of the convolution that makes y."""
         return kernel * self.factor[:, None, None, None], bias * self.factor + self.shift
@@ -51,21 +60,25 @@ class Form:
 
 
 def form_of(pointwise, maps):
-    """The `Form` for maps that look like `maps` (N, C, H, W), or None if they are best stored as they are.
+    """The `Form` for maps that look like `maps` (N, C, H, W) float32.
 
     Rectified maps are 0, or else near their mean t: y = max(z / t - 1, -1), which keeps zeros exactly. Hyperbolic
     tangents near 1 or -1 are kept as logistic functions: tanh z = s (2 y - 1), y = 1 / (1 + exp(-2 s z)), where s is
     the sign for which y is near 0.
     """
-    maps = maps.float().transpose(0, 1).flatten(1)
+    maps = maps.transpose(0, 1).flatten(1)
     if pointwise == "relu":
         mean = maps.sum(1) / (maps > 0).sum(1).clamp(min=1)
         mean = torch.where(mean > 0, mean, 1.0)
         return Form(mean, mean, 1 / mean, -1.0, "hardtanh", (-1.0, float("inf")))
     sign = torch.where(maps.mean(1) > 0, -1.0, 1.0)
-    if (1 + sign[:, None] * maps).square().mean() > maps.square().mean():
-        return None
     return Form(2 * sign, -sign, 2 * sign, 0.0, "sigmoid")
+
+
+def moments_of(maps, side):
+    """(I k k, I k k) mean products of all pairs of numbers in the windows of `side` x `side` of maps (N, I, H, W)."""
+    windows = torch.nn.functional.unfold(maps, side).transpose(1, 2).flatten(0, 1).double()
+    return (windows.T @ windows / len(windows)).numpy()
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from common.bf16 import rounded
+from common.bf16 import fitted
 from torch_models import layers
-from torch_models.bf16 import FEW, form_of, likely_picture, nearness_of, split
+from torch_models.bf16 import FEW, form_of, likely_picture, moments_of, nearness_of, split
 from torch_models.layers import BatchNorm, Conv, ConvOfShuffled, coarse_kernel, pixel_shuffle
 
 POINTWISE = {torch.tanh: "tanh", F.relu: "relu"}  # by what oneDNN calls them
@@ -49,11 +49,11 @@ class FusedConv(nn.Module):
 
     Its kernel is kept in the order in which oneDNN reads it. Where it makes so few maps that most of a vector register
     would be idle, the pixels of a block are its maps first, if the sides of the result are multiples of the block's.
-    before, after: `Form` in which its input comes and its output is to be stored, if not as it is. kind: type of number
-    to compute in, if not that of `conv`.
+    before, after: `Form` in which its input comes and its output is to be stored, if not as it is. moments: of its
+    input, to which a kernel in bf16 is `fitted`. kind: type of number to compute in, if not that of `conv`.
     """
 
-    def __init__(self, conv, norm=None, pointwise="none", before=None, after=None, kind=None):
+    def __init__(self, conv, norm=None, pointwise="none", before=None, after=None, moments=None, kind=None):
         super().__init__()
         kernel, bias, self.factor = conv.weight, conv.bias, 1
         self.padding, self.stride = conv.padding[0], conv.stride[0]
@@ -71,8 +71,8 @@ class FusedConv(nn.Module):
             kernel, bias = after.written(kernel, bias)
             self.pointwise = after.pointwise, list(after.scalars), ""
         self.splits = self.kind == torch.bfloat16 and kernel.shape[1] <= FEW
-        if self.kind == torch.bfloat16 and not self.padding:  # the deep networks, all padded, are better off without
-            kernel = torch.from_numpy(rounded(kernel.detach().numpy()))
+        if moments is not None and self.kind == torch.bfloat16:
+            kernel = torch.from_numpy(fitted(kernel.detach().numpy(), moments))
         outputs, _, self.side, _ = kernel.shape
         self.block = next((n for n in BLOCKS if outputs * n**2 <= LANES and self.stride == self.factor == 1), 1)
         self.plain = self._prepared(kernel, bias, 1)
@@ -98,11 +98,12 @@ class FusedHead(FusedConv):
     """The convolution `conv` that draws the picture, in bf16, and the shuffling of its maps into place.
 
     What is stored of it in bf16 is the distance from what is near, to which oneDNN adds the products in float32.
-    factor: of the shuffling. near: `Nearness` of the network's input, which comes second. before: as in `FusedConv`.
+    factor: of the shuffling. near: `Nearness` of the network's input, which comes second. before, moments: as in
+    `FusedConv`.
     """
 
-    def __init__(self, conv, factor, near, before=None):
-        super().__init__(conv, before=before, kind=torch.bfloat16)
+    def __init__(self, conv, factor, near, before=None, moments=None):
+        super().__init__(conv, before=before, moments=moments, kind=torch.bfloat16)
         self.factor, self.near = factor, near
         self.bias = self.plain[1].reshape(-1, 1, factor, factor)  # by colour and place in its block
         self.level = self.bias.mean((1, 2, 3))
@@ -178,16 +179,17 @@ def fused(model, spec):
     for node in graph.nodes:
         node.target = STANDS_FOR.get(node.target, node.target)
     found = {node: convolution_at(node, parts) for node in graph.nodes if isinstance(called(node, parts), Conv)}
-    forms, near = looked_up(graph, model, spec, found, parts)
+    forms, near, moments = looked_up(graph, model, spec, found, parts)
     pictures = next(iter(graph.nodes))
     for node, one in found.items():
         name = f"fused_{node.target}_{one.pointwise}".replace(".", "_")  # shared where the convolution is
         before, last, arguments = forms.get(node.args[0]), one.last, node.args
         if near.get(node):
             last, factor = drawn_by(node, one, parts)
-            ready[name], arguments = FusedHead(one.conv, factor, near[node], before), (*arguments, pictures)
+            ready[name] = FusedHead(one.conv, factor, near[node], before, moments.get(node))
+            arguments = *arguments, pictures
         elif name not in ready:
-            ready[name] = FusedConv(one.conv, one.norm, one.pointwise, before, forms.get(last))
+            ready[name] = FusedConv(one.conv, one.norm, one.pointwise, before, forms.get(last), moments.get(node))
         with graph.inserting_before(node):
             made = graph.call_module(name, arguments)
         last.replace_all_uses_with(made)
@@ -229,33 +231,50 @@ def drawn_by(node, one, parts):
 
 
 def looked_up(graph, model, spec, found, parts):
-    """({node: `Form`}, {node: `Nearness`}) of maps in bf16 that are stored otherwise, known by a likely picture.
+    """({node: `Form`}, {node: `Nearness`}, {node: moments}) of what bf16 needs to know, from a likely picture.
 
     found: {node: `Convolution`}. A form have maps that a convolution without padding reads, as the zeros of padding
-    would not be zeros in another form. Near a picture is what a convolution draws of it block by block.
+    would not be zeros in another form, and only if less is lost by it in the end. Near a picture is what a convolution
+    draws of it block by block. Moments are of what a convolution without padding reads, in its form.
     """
-    pointwise, factors, forms, near = {}, {}, {}, {}
-    if any(one.conv.precision == torch.bfloat16 for one in found.values()):
-        for node, one in found.items():
-            reader = called(only_user(one.last), parts)
-            unpadded = type(reader) is Conv and not reader.padding[0]
-            if unpadded and one.conv.precision == torch.bfloat16 and one.pointwise != "none":
-                pointwise[one.last] = one.pointwise
-            if drawn_by(node, one, parts):
-                factors[node] = one.conv.factor if isinstance(one.conv, ConvOfShuffled) else 1
+    pointwise, factors, unpadded = {}, {}, set()
+    forms, near, moments = {}, {}, {}
+    kinds = {node: one.conv.precision for node, one in found.items()}
+    if torch.bfloat16 not in kinds.values():
+        return forms, near, moments
+    for node, one in found.items():
+        reader = called(only_user(one.last), parts)
+        if kinds[node] == torch.bfloat16 and one.pointwise != "none" and type(reader) is Conv and not reader.padding[0]:
+            pointwise[one.last] = one.pointwise
+        if drawn_by(node, one, parts):
+            factors[node] = one.conv.factor if isinstance(one.conv, ConvOfShuffled) else 1
+        if not one.conv.padding[0] and (kinds[node] == torch.bfloat16 or node in factors):
+            unpadded.add(node)
+    picture = likely_picture(spec.inputs)
 
     class Looking(fx.Interpreter):
         def run_node(self, node):
             result = super().run_node(node)
             if node in pointwise:
-                forms[node] = form_of(pointwise[node], result)
+                form = form_of(pointwise[node], result)
+                exact, plain, formed = (
+                    fx.Interpreter(model, graph=graph).run(picture, initial_env={**self.env, node: maps})
+                    for maps in (result, result.to(torch.bfloat16).to(result.dtype), form.kept(result))
+                )
+                if (formed - exact).square().mean() < (plain - exact).square().mean():
+                    forms[node] = form
             if node in factors:
                 first = spec.frames // 2 * spec.channels
                 maps = nn.functional.pixel_unshuffle(result, factors[node])
                 near[node] = nearness_of(picture, maps, slice(first, first + spec.channels))
+            if node in unpadded:
+                form, maps = forms.get(node.args[0]), self.env[node.args[0]]
+                moments[node] = moments_of(form.stored(maps) if form else maps, found[node].conv.kernel_size[0])
             return result
 
-    if pointwise or factors:
-        picture = likely_picture(spec.inputs)
-        Looking(model, graph=graph).run(picture)
-    return forms, near
+    for one in found.values():
+        one.conv.precision = torch.float32
+    Looking(model, garbage_collect_values=False, graph=graph).run(picture)
+    for node, one in found.items():
+        one.conv.precision = kinds[node]
+    return forms, near, moments
