@@ -115,7 +115,7 @@ def test_the_figures_are_those_of_a_test(run, data, weights, make_pixels, tmp_pa
     run("--report", tmp_path / "report.json", "--model", "espcn")
     report = read(tmp_path / "report.json")
     entries = {(entry["set"], entry["model"]): entry for entry in report["entries"]}
-    upscaler = Upscaler(weights_for("espcn", 3))
+    upscaler = Upscaler(weights_for("espcn", 3), precision="fp32")
     still = evaluate(upscaler, "a", make_pixels(36, 42))
     film = evaluate_clip(upscaler, "one", [Frame(luma) for luma in lumas(make_pixels)])
     wanted = {"stills": (still.psnr, still.bicubic_psnr), "films": (film["psnr"], film["bicubic_psnr"])}
