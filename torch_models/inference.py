@@ -240,9 +240,7 @@ def looked_up(graph, model, spec, found, parts):
     pointwise, factors, unpadded = {}, {}, set()
     forms, near, moments = {}, {}, {}
     kinds = {node: one.conv.precision for node, one in found.items()}
-    if torch.bfloat16 not in kinds.values():
-        return forms, near, moments
-    for node, one in found.items():
+    for node, one in found.items() if torch.bfloat16 in kinds.values() else ():
         reader = called(only_user(one.last), parts)
         if kinds[node] == torch.bfloat16 and one.pointwise != "none" and type(reader) is Conv and not reader.padding[0]:
             pointwise[one.last] = one.pointwise
@@ -250,6 +248,8 @@ def looked_up(graph, model, spec, found, parts):
             factors[node] = one.conv.factor if isinstance(one.conv, ConvOfShuffled) else 1
         if not one.conv.padding[0] and (kinds[node] == torch.bfloat16 or node in factors):
             unpadded.add(node)
+    if not (pointwise or factors or unpadded):
+        return forms, near, moments
     picture = likely_picture(spec.inputs)
 
     class Looking(fx.Interpreter):
