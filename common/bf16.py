@@ -27,17 +27,19 @@ def fitted(kernel, moments):
     """(O, I, k, k) float32 kernels in the numbers of bf16, so that the sums of products change least.
 
     moments: (I k k, I k k), the mean products of all pairs of numbers that a kernel is multiplied with. What rounding
-    adds to a tap is made up for by all taps that are not rounded yet (Frantar et al. 2023, "GPTQ", section 3).
+    adds to a tap is made up for by the taps after it, as in GPTQ (Frantar et al. 2023, section 3), without its inverse:
+    with the moments as R R^T, R upper triangular, what is off by e costs |e R|^2, of which entry k is known with tap k.
     """
     count = len(moments)
     damped = moments + DAMPING * np.trace(moments) / count * np.eye(count)
-    factor = np.linalg.cholesky(np.linalg.inv(damped)).T
+    factor = np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]
+    factor = factor / factor.diagonal()
     wanted = kernel.reshape(-1, count).astype(np.float64)
-    result = np.empty_like(wanted, np.float32)
+    result, off = np.empty_like(wanted, np.float32), np.empty_like(wanted)
     for place in range(count):
-        result[:, place] = nearest(wanted[:, place].astype(np.float32))
-        error = (wanted[:, place] - result[:, place]) / factor[place, place]
-        wanted[:, place + 1 :] -= np.outer(error, factor[place, place + 1 :])
+        aim = wanted[:, place] - off[:, :place] @ factor[:place, place]
+        result[:, place] = nearest(aim.astype(np.float32))
+        off[:, place] = result[:, place] - wanted[:, place]
     return result.reshape(kernel.shape)
 
 

@@ -77,8 +77,8 @@ def form_of(pointwise, maps):
 
 def moments_of(maps, side):
     """(I k k, I k k) mean products of all pairs of numbers in the windows of `side` x `side` of maps (N, I, H, W)."""
-    windows = torch.nn.functional.unfold(maps, side).transpose(1, 2).flatten(0, 1).double()
-    return (windows.T @ windows / len(windows)).numpy()
+    windows = torch.nn.functional.unfold(maps, side).transpose(1, 2).flatten(0, 1).double().numpy()
+    return windows.T @ windows / len(windows)
 
 
 @dataclass(frozen=True)

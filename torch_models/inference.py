@@ -257,9 +257,9 @@ def looked_up(graph, model, spec, found, parts):
             result = super().run_node(node)
             if node in pointwise:
                 form = form_of(pointwise[node], result)
-                exact, plain, formed = (
+                plain, formed = (
                     fx.Interpreter(model, graph=graph).run(picture, initial_env={**self.env, node: maps})
-                    for maps in (result, result.to(torch.bfloat16).to(result.dtype), form.kept(result))
+                    for maps in (result.to(torch.bfloat16).to(result.dtype), form.kept(result))
                 )
                 if (formed - exact).square().mean() < (plain - exact).square().mean():
                     forms[node] = form
@@ -274,6 +274,7 @@ def looked_up(graph, model, spec, found, parts):
 
     for one in found.values():
         one.conv.precision = torch.float32
+    exact = fx.Interpreter(model, graph=graph).run(picture) if pointwise else None
     Looking(model, garbage_collect_values=False, graph=graph).run(picture)
     for node, one in found.items():
         one.conv.precision = kinds[node]
