@@ -27,7 +27,8 @@ def by_torch(weights, batch, height, width):
     """Yield (step, function that does the work of a frame)."""
     import torch
 
-    from torch_models.inference import can_fuse, fused
+    from torch_models.fused import can_fuse
+    from torch_models.inference import fused
     from torch_models.layers import load_tensors
     from torch_models.runtime import build
 

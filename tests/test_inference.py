@@ -19,6 +19,8 @@ from common.resize import resize
 from common.upscaler import Upscaler
 from common.weights import initial_tensors, weights_for
 from torch_models import bf16, inference, layers
+from torch_models.fused import FusedConv, FusedHead, can_fuse, sampled
+from torch_models.inference import fused
 from torch_models.layers import from_nhwc, to_nhwc
 from torch_models.runtime import Runtime
 
@@ -39,14 +41,14 @@ def batch():
     return seeded
 
 
-@pytest.mark.skipif(not inference.can_fuse(), reason="this PyTorch lacks oneDNN's fused convolutions")
+@pytest.mark.skipif(not can_fuse(), reason="this PyTorch lacks oneDNN's fused convolutions")
 @pytest.mark.parametrize(("rows", "columns"), [(64, 48), (67, 50)])
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
 def test_fused_convolutions_change_nothing(name, options, rows, columns, batch):
     spec = network(name, **options)
     windows = batch(spec, *(-(-side // spec.grid) * spec.grid for side in (rows, columns)))
     runtime = Runtime(spec, started(spec), "cpu", "fp32")
-    assert any(isinstance(part, inference.FusedConv) for part in runtime.graph.modules())
+    assert any(isinstance(part, FusedConv) for part in runtime.graph.modules())
     with torch.inference_mode():
         plain = to_nhwc(runtime.model(from_nhwc(windows, "cpu")))
     assert np.abs(runtime(windows) - plain).max() <= 1e-5 * max(1, np.abs(plain).max())
@@ -57,14 +59,14 @@ def test_frames_are_moved_as_the_network_moves_them(height, width):
     generator = torch.Generator().manual_seed(5)
     images = torch.rand(2, 1, height, width, generator=generator)
     flows = 12 * torch.randn(2, 2, height, width, generator=generator)
-    assert (inference.sampled(images, flows) - layers.warp(images, flows)).abs().max() <= 1e-6
+    assert (sampled(images, flows) - layers.warp(images, flows)).abs().max() <= 1e-6
 
 
-@pytest.mark.skipif(not inference.can_fuse(), reason="this PyTorch lacks oneDNN's fused convolutions")
+@pytest.mark.skipif(not can_fuse(), reason="this PyTorch lacks oneDNN's fused convolutions")
 def test_a_shared_convolution_is_kept_once():
     spec = network("drcn", recursions=5, width=8)
-    fused = inference.fused(Runtime(spec, started(spec), "cpu", "fp32").model, spec)
-    assert sum(isinstance(part, inference.FusedConv) for part in fused.modules()) == len(spec.convolutions)
+    model = fused(Runtime(spec, started(spec), "cpu", "fp32").model, spec)
+    assert sum(isinstance(part, FusedConv) for part in model.modules()) == len(spec.convolutions)
 
 
 def test_kernels_in_bf16_keep_their_sums():
@@ -111,7 +113,7 @@ def test_kernels_fitted_to_what_they_read_change_its_products_less():
     assert ours < nearest_ones / 4
 
 
-@pytest.mark.skipif(not inference.can_fuse("bf16"), reason="this PyTorch lacks oneDNN's fused convolutions in bf16")
+@pytest.mark.skipif(not can_fuse("bf16"), reason="this PyTorch lacks oneDNN's fused convolutions in bf16")
 @pytest.mark.parametrize("name", ["srcnn", "espcn", "vespcn"])
 def test_bf16_loses_less_than_a_hundredth_of_a_decibel(name, shared_data):
     precise, quick = (Upscaler(weights_for(name, 3), "torch", "cpu", precision) for precision in ("fp32", "bf16"))
@@ -123,13 +125,13 @@ def test_bf16_loses_less_than_a_hundredth_of_a_decibel(name, shared_data):
     assert len(lost) == 5 and np.mean(lost) < 0.01
 
 
-@pytest.mark.skipif(not inference.can_fuse("bf16"), reason="this PyTorch lacks oneDNN's fused convolutions in bf16")
+@pytest.mark.skipif(not can_fuse("bf16"), reason="this PyTorch lacks oneDNN's fused convolutions in bf16")
 @pytest.mark.parametrize("name", ["espcn", "vespcn", "srresnet", "srgan"])
 def test_the_picture_itself_is_not_rounded_to_bf16(name):
     """Rounded to 8 binary digits, what lies between 1/2 and 1 would be multiples of 1/256."""
     weights = weights_for(name, 4)
     precise, quick = (Runtime(weights.network, weights.tensors, "cpu", precision) for precision in ("fp32", "bf16"))
-    assert any(isinstance(part, inference.FusedHead) for part in quick.graph.modules())
+    assert any(isinstance(part, FusedHead) for part in quick.graph.modules())
     slope = np.linspace(0.55, 0.95, 44, dtype=np.float32)[:, None, None]
     low = np.broadcast_to(slope, (1, 44, 40, weights.network.inputs)).copy()
     wanted, result = precise(low), quick(low)
@@ -137,7 +139,7 @@ def test_the_picture_itself_is_not_rounded_to_bf16(name):
     assert np.abs(256 * result - np.round(256 * result)).mean() > 0.15
 
 
-@pytest.mark.skipif(not inference.can_fuse("bf16"), reason="this PyTorch lacks oneDNN's fused convolutions in bf16")
+@pytest.mark.skipif(not can_fuse("bf16"), reason="this PyTorch lacks oneDNN's fused convolutions in bf16")
 def test_what_is_no_picture_is_not_stored_as_one():
     spec = network("srresnet", scale=2, width=8, blocks=1)
     generator = np.random.default_rng(1)
@@ -158,7 +160,7 @@ def test_tiles_in_bf16_are_those_of_the_whole(name, tolerance):
     assert np.abs(tiled - whole).max() <= tolerance
 
 
-@pytest.mark.skipif(not inference.can_fuse(), reason="this PyTorch lacks oneDNN's fused convolutions")
+@pytest.mark.skipif(not can_fuse(), reason="this PyTorch lacks oneDNN's fused convolutions")
 def test_bf16_is_computed_on_a_processor_without_its_instructions():
     """oneDNN, told to use none later than AVX2, refuses kernels in bf16; PyTorch's own convolution takes them."""
     program = (

@@ -5,7 +5,8 @@ from importlib import import_module
 import torch
 
 from common.processor import computes_bf16
-from torch_models.inference import can_fuse, compiled
+from torch_models.fused import can_fuse
+from torch_models.inference import compiled
 from torch_models.layers import concat, from_nhwc, load_tensors, set_precision, storage, to_nhwc
 
 
