@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from common import cli
+from common.recipes import LOSSES, OPTIMIZERS
 
 EXAMPLES = """examples:
   python main.py --stride=14 --is_train=True                    train SRCNN on the embedded photographs
@@ -78,8 +79,8 @@ def parser():
         "--teacher", metavar="FILE", help="learn what the network of this weights file draws, not the true pictures"
     )
     train.add_argument("--learning_rate", type=cli.positive(float), help="its peak; it decays to zero")
-    train.add_argument("--optimizer", choices=["soap", "adam", "sgd"])
-    train.add_argument("--loss", choices=["mse", "l1", "charbonnier", "log_mse"])
+    train.add_argument("--optimizer", choices=OPTIMIZERS)
+    train.add_argument("--loss", choices=list(LOSSES))
     train.add_argument(
         "--content_loss", choices=["mse", "vgg22", "vgg54"], help="what SRGAN's pictures share with the truth (mse)"
     )

@@ -3,6 +3,14 @@
 from dataclasses import dataclass, field
 from math import cos, pi
 
+LOSSES = {  # what may be minimised of the difference between two pictures, in words; computed by losses.py of the twins
+    "mse": "mean squared error",
+    "l1": "mean absolute error",
+    "charbonnier": "smooth absolute error",
+    "log_mse": "mean logarithm of the squared error of each sub-image",
+}
+OPTIMIZERS = ("soap", "adam", "sgd")  # of optimizers.py
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -11,8 +19,7 @@ class Recipe:
     image_size, label_size: side of an input sub-image, and of its target in pixels of the output; targets are compared
         only where the network saw no padding, so a larger label is cut to that. None: exactly that size.
     stride: step between sub-images.
-    loss: "mse", "l1", "charbonnier" or "log_mse".
-    optimizer: "soap", "adam" or "sgd".
+    loss, optimizer: of `LOSSES` and `OPTIMIZERS`.
     learning_rate: its peak; it rises over the first `warmup` steps and falls to zero along half a cosine.
     layer_rates: factors on the learning rate by layer name; the papers train the last layer 10 times slower with SGD.
         A layer with factor 0 stays as it is, and costs no gradient.

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 path.insert(0, str(ROOT))
 
 from common.networks import NETWORKS
+from common.recipes import LOSSES
 from common.tables import ours, rows
 from common.weights import FOLDER, SUMS, load_weights, sha256, shipped, shipped_scales
 
@@ -47,12 +48,6 @@ CARD = """
 | SHA-256 | `{digest}` |
 """
 
-ERRORS = {
-    "mse": "mean squared error",
-    "l1": "mean absolute error",
-    "charbonnier": "smooth absolute error",
-    "log_mse": "mean logarithm of the squared error of each sub-image",
-}
 ADDED = {  # what a recipe weighs beside the error of the picture
     "adversarial_weight": "the adversarial loss",
     "feature_weight": "the difference of the discriminator's feature maps",
@@ -65,7 +60,7 @@ OF_MOTION = {"motion_weight": "that of the compensated neighbours", "smoothness_
 def minimised(recipe, spec):
     """What the training minimised, in words."""
     features = recipe.get("content_loss", "mse")
-    error = f"{ERRORS[recipe['loss']]} of the pixels" if features == "mse" else f"that of features ({features})"
+    error = f"{LOSSES[recipe['loss']]} of the pixels" if features == "mse" else f"that of features ({features})"
     added = ADDED | (OF_MOTION if spec.estimates_motion else {})
     return " + ".join([error, *(f"{recipe[key]:g} × {words}" for key, words in added.items() if recipe.get(key))])
 

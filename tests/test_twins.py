@@ -13,9 +13,9 @@ from torch import nn
 from common import backend
 from common.networks import NETWORKS, network
 from common.patches import degrade, in_one_row, luma_or_rgb, sub_images, sub_windows
+from common.recipes import LOSSES, OPTIMIZERS
 from common.samples import photograph
 from common.weights import initial_tensors, shipped_scales, weights_for
-from torch_models.losses import LOSSES
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAMEWORKS = ("tensorflow", "torch")
@@ -203,9 +203,7 @@ def test_the_logarithmic_loss_counts_a_share_of_any_error_alike(framework):
     assert both - dimmer == pytest.approx(1e-3 * np.log(100 / 2) / 2, rel=0.01)  # 1e-4 counts half
 
 
-@pytest.mark.parametrize(
-    ("name", "optimizer"), [pair for pair in product(STEADY, ("soap", "adam", "sgd")) if pair not in UNSTEADY]
-)
+@pytest.mark.parametrize(("name", "optimizer"), [pair for pair in product(STEADY, OPTIMIZERS) if pair not in UNSTEADY])
 def test_twenty_training_steps_agree(name, optimizer, picture):
     spec = small(name)
     recipe = dataclasses.replace(shortened(spec), optimizer=optimizer, learning_rate=1e-3)
