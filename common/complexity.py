@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import prod
 
-from common.networks import DRCN, Convolution
+from common.networks import Convolution
 from common.speed import HEIGHT, WIDTH
 
 # {(network, scale): 10^9 operations for a frame of 1920 x 1080 as VESPCN's paper prints them}. They are 1.7 to 5.3 %
@@ -26,13 +26,9 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Work:
-    """What one convolution does for a picture.
-
-    times: how often it is applied. places: its outputs in one feature map for each pixel of the network's input.
-    """
+    """What one convolution does for a picture. places: its outputs in one map for each pixel of the network's input."""
 
     layer: Convolution
-    times: int
     places: Fraction
 
     @property
@@ -43,33 +39,17 @@ class Work:
     @property
     def multiply_adds(self):
         """For each pixel of the network's input."""
-        return self.times * self.places * self.weights
+        return self.layer.times * self.places * self.weights
 
 
 def work(spec):
     """The `Work` of each convolution of a network of common/networks.py, in the order of its layers."""
-    result, before, places = [], None, Fraction(1)
+    result, places = [], Fraction(1)
     for layer in spec.convolutions:
-        stage = layer.name.split(".")[0]
-        if stage != before and before in ("coarse", "fine"):  # whose flow is as large as the frame again
-            places = Fraction(1)
         places /= layer.stride**2
-        result.append(Work(layer, _times(spec, stage), places))
-        if stage == "upsampling":
-            places *= 4
-        before = stage
+        result.append(Work(layer, places))
+        places *= layer.shuffle**2
     return result
-
-
-def _times(spec, stage):
-    """How often the layers of a stage, the first part of their names, are applied to one picture."""
-    if stage in ("coarse", "fine"):
-        return spec.frames - 1
-    if stage.startswith("fusion") and spec.fusion == "shared":
-        return spec.frames - int(stage.removeprefix("fusion"))
-    if isinstance(spec, DRCN) and stage in ("inference", "reconstruction1", "reconstruction2"):
-        return spec.recursions
-    return 1
 
 
 def multiply_adds(spec):

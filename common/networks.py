@@ -23,6 +23,7 @@ class Convolution:
     stride: input pixels between outputs; padded: zeros around keep the size (divided by the stride); bias: not where
     batch normalisation, which has its own, follows.
     start: how its kernel begins, "he" (He et al. 2015) or "identity", which passes every map on unchanged.
+    times: how often it is applied to one picture. shuffle: factor of the periodic shuffling behind it.
     """
 
     name: str
@@ -33,6 +34,8 @@ class Convolution:
     padded: bool = False
     bias: bool = True
     start: str = "he"
+    times: int = 1
+    shuffle: int = 1
 
     @property
     def shapes(self):
@@ -294,7 +297,7 @@ class ESPCN(Network):
         return [
             Convolution("conv1", self.channels, n1, k1),
             Convolution("conv2", n1, n2, k2),
-            Convolution("conv3", n2, self.channels * self.scale**2, k3),
+            Convolution("conv3", n2, self.channels * self.scale**2, k3, shuffle=self.scale),
         ]
 
 
@@ -367,16 +370,18 @@ class VESPCN(Network):
     def layers(self):
         n, rows = self.width, []
         if self.estimates_motion:
-            rows += flow_layers("coarse", [(2, n, 5, 2), (n, n, 3, 1), (n, n, 5, 2), (n, n, 3, 1), (n, 32, 3, 1)])
-            rows += flow_layers("fine", [(5, n, 5, 2), (n, n, 3, 1), (n, n, 3, 1), (n, n, 3, 1), (n, 8, 3, 1)])
+            coarse = [(2, n, 5, 2), (n, n, 3, 1), (n, n, 5, 2), (n, n, 3, 1), (n, 32, 3, 1)]
+            fine = [(5, n, 5, 2), (n, n, 3, 1), (n, n, 3, 1), (n, n, 3, 1), (n, 8, 3, 1)]
+            rows += flow_layers("coarse", coarse, 4, self.frames - 1) + flow_layers("fine", fine, 2, self.frames - 1)
         for level in range(self.fusing):
             inputs = 2 if level == 0 else 2 * n
-            slots = 1 if self.fusion == "shared" else self.frames - 1 - level
-            rows += [Convolution(f"fusion{level + 1}.{slot}", inputs, n, 3) for slot in range(slots)]
+            places = self.frames - 1 - level
+            slots, times = (1, places) if self.fusion == "shared" else (places, 1)
+            rows += [Convolution(f"fusion{level + 1}.{slot}", inputs, n, 3, times=times) for slot in range(slots)]
         first = 1 if self.fusing or self.frames == 1 else self.frames
         widths = [n if self.fusing else first] + [n] * (self.depth - self.fusing - 1) + [self.scale**2]
         rows += [Convolution(f"body.{i}", a, b, 3) for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))]
-        return rows
+        return [*rows[:-1], replace(rows[-1], shuffle=self.scale)]
 
     def recipe_for(self, part):
         """For "motion" the flow estimators alone, by the weights of eq. 4 of the paper; "resolution", all but those."""
@@ -404,9 +409,10 @@ class VESPCN(Network):
         return -(-(self.margin + sees) // self.grid) * self.grid
 
 
-def flow_layers(name, rows):
-    """The five padded convolutions of a flow estimator: (inputs, outputs, kernel, stride) each."""
-    return [Convolution(f"{name}.conv{i + 1}", *row, padded=True) for i, row in enumerate(rows)]
+def flow_layers(name, rows, shuffle, times):
+    """The padded convolutions of a flow estimator: (inputs, outputs, kernel, stride) each, the last one's shuffling."""
+    layers = [Convolution(f"{name}.conv{i + 1}", *row, padded=True, times=times) for i, row in enumerate(rows)]
+    return [*layers[:-1], replace(layers[-1], shuffle=shuffle)]
 
 
 @dataclass(frozen=True)
@@ -446,9 +452,9 @@ class DRCN(Network):
         return [
             Convolution("embedding1", self.channels, n, 3, padded=True),
             Convolution("embedding2", n, n, 3, padded=True),
-            Convolution("inference", n, n, 3, padded=True, start="identity"),
-            Convolution("reconstruction1", n, n, 3, padded=True),
-            Convolution("reconstruction2", n, self.channels, 3, padded=True),
+            Convolution("inference", n, n, 3, padded=True, start="identity", times=self.recursions),
+            Convolution("reconstruction1", n, n, 3, padded=True, times=self.recursions),
+            Convolution("reconstruction2", n, self.channels, 3, padded=True, times=self.recursions),
             Vector("ensemble.weight", self.recursions, 1 / self.recursions),
         ]
 
@@ -504,7 +510,7 @@ class SRResNet(Network):
             rows += [Convolution(f"{block}.conv2", n, n, 3, padded=True, bias=False), BatchNorm(f"{block}.norm2", n)]
         rows += [Convolution("conv2", n, n, 3, padded=True, bias=False), BatchNorm("norm2", n)]
         for step in (f"upsampling.{i}" for i in range(self.doublings)):
-            rows += [Convolution(f"{step}.conv", n, 4 * n, 3, padded=True), PReLU(f"{step}.prelu", n)]
+            rows += [Convolution(f"{step}.conv", n, 4 * n, 3, padded=True, shuffle=2), PReLU(f"{step}.prelu", n)]
         return [*rows, Convolution("conv3", n, self.channels, 9, padded=True)]
 
     @property

@@ -61,7 +61,7 @@ def layers(report, name):
     lines = heads("layers", "kernel", "maps in", "maps out", "weights", "multiply-adds per input pixel", "share")
     every, whole = work(spec), multiply_adds(spec)
     for run in (list(run) for _, run in groupby(every, _form)):
-        first, count = run[0], len(run) * run[0].times
+        first, count = run[0], len(run) * run[0].layer.times
         total = sum(one.multiply_adds for one in run)
         lines.append(
             row(
@@ -92,7 +92,7 @@ def layers(report, name):
 def _form(one):
     """What layers have in common that stand on one line."""
     layer = one.layer
-    return layer.name.split(".")[0], layer.inputs, layer.outputs, layer.kernel, layer.stride, one.times, one.places
+    return layer.name.split(".")[0], layer.inputs, layer.outputs, layer.kernel, layer.stride, layer.times, one.places
 
 
 def _names(names):
