@@ -44,7 +44,7 @@ class Comparison:
         rows, columns = (slice(part.start * scale, part.stop * scale) for part in place)
         sides = [
             Side("bicubic", _bicubic(low, rows, columns, scale), figures.get("bicubic")),
-            Side(upscaler.name.upper(), _part(larger, rows, columns), figures.get(upscaler.name)),
+            Side(upscaler.spec.title, _part(larger, rows, columns), figures.get(upscaler.name)),
             *([Side("original", _part(truth, rows, columns))] if truth else []),
             Side("input", _part(low, *place, scale)),
         ]
@@ -74,7 +74,7 @@ class Comparison:
     @staticmethod
     def _caption(upscaler, width, height):
         scale = upscaler.scale
-        return f"{upscaler.name.upper()} ×{scale}, {width} × {height} to {width * scale} × {height * scale} pixels."
+        return f"{upscaler.spec.title} ×{scale}, {width} × {height} to {width * scale} × {height * scale} pixels."
 
 
 class Clip:
@@ -120,7 +120,7 @@ class Clip:
         luma = resize(low.luma.astype(np.float32), self.upscaler.scale)
         # Chroma is bicubic in the network's result, too.
         bicubic = replace(larger, luma=from_unit(luma, low.luma.dtype, 1, 2**low.bits - 1))
-        frames = {"bicubic": bicubic, self.upscaler.name.upper(): larger}
+        frames = {"bicubic": bicubic, self.upscaler.spec.title: larger}
         if truth is not None:
             for label, frame in frames.items():
                 self.errors.setdefault(label, []).append(psnr(truth.luma, frame.luma, peak=255))

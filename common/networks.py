@@ -128,6 +128,11 @@ class Layered:
         raise NotImplementedError
 
     @property
+    def title(self):
+        """Its name as it is written."""
+        return type(self).__name__
+
+    @property
     def convolutions(self):
         """Those of its layers that are convolutions."""
         return [layer for layer in self.layers if isinstance(layer, Convolution)]

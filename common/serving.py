@@ -26,9 +26,9 @@ POLICY = (
     "form-action 'self'"
 )
 HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-# Flags that speak of one picture or clip, or of weights that the page does not offer.
-OF_ONE_JOB = ("bare", "input", "output", "compare", "report", "overwrite", "weights", "motion")
-OF_ONE_JOB += ("codec", "crf", "preset", "rate")
+# What of the command line is for the page and all that is enlarged there; other flags speak of one picture or clip.
+OF_THE_PAGE = ("serve", "host", "port", "jobs", "quiet", "debug", "threads")
+OF_ALL_JOBS = ("model", "scale", "framework", "device", "precision", "tile")
 
 
 def serve(arguments, enlarge):
@@ -37,8 +37,8 @@ def serve(arguments, enlarge):
     arguments: of `super_resolve.py`; the network, scale, framework and precision among them are chosen at first.
     Raises UsageError for flags that make no sense here, CommandError if the page cannot be offered.
     """
-    for flag in OF_ONE_JOB:
-        if getattr(arguments, flag) is not None and getattr(arguments, flag) is not False:  # but 0 is a --crf
+    for flag, value in vars(arguments).items():
+        if flag not in (*OF_THE_PAGE, *OF_ALL_JOBS) and value is not None and value is not False:  # but 0 is a --crf
             what = "An input" if flag == "bare" else f"--{flag}"
             raise cli.UsageError(f"{what} has no place beside --serve.")
     if importlib.util.find_spec("gradio") is None:

@@ -24,7 +24,7 @@ WORKING_SET = 256 << 20  # bytes of feature maps that a tile chosen by "auto" ma
 LEAST_HALOS = 8  # sides of such a tile in halos, even if it needs more: what tiles share is computed twice
 AMPLE_HALOS = 15  # ... from which on little is computed twice, so that the framework may choose by its caches
 MULTIPLE = 4  # of which sides of such a tile are: pixels that a framework may draw at a time
-BYTES = {"fp64": 8, "fp32": 4, "bf16": 2}  # of a number in a feature map, by precision
+BYTES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}  # of a number in a feature map, by precision
 SUPPORT = 3  # pixels that bicubic enlargement reaches to each side
 
 

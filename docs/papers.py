@@ -32,14 +32,7 @@ REST = {  # what those layers hold that are no convolutions
     PReLU: "slopes of rectifiers",
     Vector: "weights of the ensemble",
 }
-TITLES = {
-    "srcnn": "SRCNN",
-    "espcn": "ESPCN",
-    "vespcn": "VESPCN",
-    "drcn": "DRCN",
-    "srresnet": "SRResNet",
-    "srgan": "SRGAN",
-}
+TITLES = {name: network(name).title for name in NETWORKS}
 
 
 def filled(page, report, kinds=None):

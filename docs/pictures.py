@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from common.evaluation import evaluate
+from common.networks import network
 from common.resize import resize
 from common.samples import photograph
 from common.upscaler import Upscaler
@@ -47,7 +48,7 @@ def row(name, crop, models, scale, low=False):
     first = results[models[0]]
     panels = [
         panel(first.bicubic_pixels, crop, f"bicubic\n{first.bicubic_psnr:.2f} dB"),
-        *[panel(result.pixels, crop, f"{model.upper()}\n{result.psnr:.2f} dB") for model, result in results.items()],
+        *[panel(one.pixels, crop, f"{network(model).title}\n{one.psnr:.2f} dB") for model, one in results.items()],
         panel(pixels, crop, "the photograph\nitself"),
     ]
     if low:

@@ -382,6 +382,18 @@ def test_bf16_gives_the_same_picture_from_run_to_run(framework, picture, kept_bf
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
 
 
+@pytest.mark.parametrize("framework", ["tensorflow", "torch"])
+def test_every_precision_draws_nearly_the_same_picture(framework, picture, kept_bf16, call, tmp_path):
+    (choices,) = (action.choices for action in super_resolve.parser()._actions if action.dest == "precision")
+    drawn = {}
+    for precision in choices:
+        line = ["--model", "srresnet", "--weights", kept_bf16, "--framework", framework, "--precision", precision]
+        answer = call(super_resolve, picture, *line, "--output", tmp_path / f"{precision}.png")
+        assert answer.code == cli.DONE, answer.err
+        drawn[precision] = read_picture(tmp_path / f"{precision}.png").pixels.astype(int)
+    assert all(np.abs(pixels - drawn["fp32"]).max() <= 4 for pixels in drawn.values())
+
+
 def test_what_a_format_cannot_hold_is_warned_of(picture, weights, call, tmp_path):
     write_picture(picture, Picture(np.full((8, 8, 3), 9, np.uint8), np.eye(8, dtype=np.uint8)), overwrite=True)
     answer = call(super_resolve, picture, "--weights", weights["espcn", 3], "--output", tmp_path / "out.jpg",
