@@ -8,12 +8,10 @@ file is all that a training machine needs.
 import hashlib
 import json
 import os
-import queue
-import threading
 from collections import Counter
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,7 @@ from common.files import written_whole
 from common.hdf5 import UnfailingFile, check_readable, damage_explained
 from common.images import PictureError
 from common.patches import crop_to_multiple, luma_or_rgb, moving, resized, sub_images, sub_windows
-from common.stages import made_by
+from common.stages import ahead, made_by
 from common.video_frames import VideoError
 from common.video_reader import VIDEO_SUFFIXES
 
@@ -37,6 +35,7 @@ CHUNK = 32  # sub-images an HDF5 chunk holds
 TRIED_MEMORY = 64 << 20  # bytes of sub-images up to which a file is tried as a whole, see common/hdf5.py
 HELD = 1 << 20  # bytes that HDF5 holds of its notes on where chunks are
 LARGEST_RATIO = 1032  # by which deflate makes anything smaller
+AHEAD = 4  # batches that are kept ready
 WRITTEN = {"model": str, "network": str}  # attributes that a data set has, and their types
 WRITTEN |= dict.fromkeys(("image_size", "label_size", "stride"), (int, np.integer))
 
@@ -141,9 +140,9 @@ def build(target, paths, spec, source, report=lambda done, total, skipped: None,
             )
         if not len(validation):  # those held back were damaged or too small
             bad = [path for path, _ in skipped]
-            good = (path for path in training if path not in bad and is_measurable(_pixels(path, spec), spec))
+            good = (path for path in training if path not in bad and is_measurable(_pixels(path), spec))
             for path in islice(good, 1):
-                validation.create_dataset(Path(path).name, data=_pixels(path, spec))
+                validation.create_dataset(Path(path).name, data=_pixels(path))
         attributes = {**vars(source), "enlargements": json.dumps(source.enlargements), "count": count}
         file.attrs.update({**attributes, "scale": spec.scale, "complete": True})
     return skipped
@@ -188,7 +187,7 @@ def _read(path, for_training, for_validation, spec, source, generator, teacher):
     frames, for which random numbers must be drawn in order, nor by a teacher, who draws one picture at a time.
     """
     try:
-        pixels = _pixels(path, spec)
+        pixels = _pixels(path)
     except (PictureError, VideoError) as error:
         return None, [], str(error)
     pairs = _pairs(pixels, spec, source, generator, teacher) if for_training else []
@@ -196,7 +195,7 @@ def _read(path, for_training, for_validation, spec, source, generator, teacher):
     return pixels if for_validation else None, list(pairs) if at_once else pairs, None
 
 
-def _pixels(path, spec):
+def _pixels(path):
     """A picture (H, W, C), or a video as (T, H, W, 1) luma, in 8 or 16 bit."""
     from common.images import read_pixels
 
@@ -206,7 +205,7 @@ def _pixels(path, spec):
         with open_video(path) as reader:
             frames = list(reader)
         # 16-bit samples stand for [0, 1]; deeper video has its 16 .. 235 in the unit of 255 at any depth.
-        deep = [(frame.luma / (255 << (frame.bits - 8)) * 65535).round() for frame in frames if frame.bits > 8]
+        deep = [(frame.luma / frame.unit * 65535).round() for frame in frames if frame.bits > 8]
         return np.stack(deep or [frame.luma for frame in frames]).clip(0, 65535).astype(frames[0].luma.dtype)[..., None]
     return read_pixels(path)
 
@@ -355,36 +354,12 @@ class Dataset:
         with self._reading():
             return self.data[chosen[rank]][back], self.label[chosen[rank]][back]
 
-    def batches(self, first=0, ahead=4):
-        """Endless batches from step `first` on, prepared by a thread that keeps `ahead` of them ready."""
-        ready, stop = queue.Queue(ahead), threading.Event()
-
-        def prepare():
-            step = first
-            while not stop.is_set():
-                try:
-                    item = self.batch(step)
-                except Exception as error:  # handed to the consumer, who would else wait for ever
-                    item = error
-                while not stop.is_set():
-                    try:
-                        ready.put(item, timeout=0.1)
-                        break
-                    except queue.Full:
-                        continue
-                step += 1
-
-        thread = threading.Thread(target=prepare, daemon=True)
-        thread.start()
+    def batches(self, first=0):
+        """Endless batches from step `first` on, prepared by a thread that keeps some of them ready."""
         try:
-            while True:
-                item = ready.get()
-                if isinstance(item, Exception):
-                    raise DatasetError(f"the data set cannot be read any further: {item}") from item
-                yield item
-        finally:
-            stop.set()
-            thread.join()
+            yield from ahead(map(self.batch, count(first)), AHEAD)
+        except Exception as error:
+            raise DatasetError(f"the data set cannot be read any further: {error}") from error
 
 
 def hold_little(file):

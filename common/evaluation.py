@@ -53,7 +53,7 @@ class Bicubic:
     def frame(self, window):
         """Enlarge the luma of the middle `Frame` of `window`, in its depth."""
         frame = window[len(window) // 2]
-        unit = unit_of(frame)
+        unit = frame.unit
         high = self.planes(to_unit(frame.luma, unit))
         return replace(frame, luma=from_unit(high, frame.luma.dtype, unit, 2**frame.bits - 1), chroma=None, alpha=None)
 
@@ -118,15 +118,10 @@ def clip_figures(upscaler, frames):
     lows = (Frame(resize(crop_to_multiple(other.luma, scale), 1 / scale), bits=other.bits) for other in others)
     for frame, window in zip(frames, windows(lows, upscaler.spec.frames // 2), strict=True):
         planes = crop_to_multiple(frame.luma, scale), upscaler.frame(window).luma
-        truth, enlarged = (to_unit(plane, unit_of(frame)) for plane in planes)
+        truth, enlarged = (to_unit(plane, frame.unit) for plane in planes)
         for measure, value in compare(truth, enlarged, CLIPS_PROTOCOL).items():
             figures[measure].append(value)
     return figures
-
-
-def unit_of(frame):
-    """The value of a sample of `frame` that networks see as 1: 255 at 8 bits, whatever the range of the stream."""
-    return 255 << (frame.bits - 8)
 
 
 def blur(pixels):

@@ -17,8 +17,9 @@ from common.weights import load_weights, shipped, weights_for, with_motion
 
 DEFAULT_MINUTES = 8  # of training, if no length is asked for
 # Flags of training against a discriminator.
-LOSSES = ("content_loss", "adversarial_weight", "feature_weight", "mesh_weight")
-ADVERSARIAL = (*LOSSES, "discriminator_rate", "vgg_weights")
+ADVERSARIAL = (
+    "content_loss", "adversarial_weight", "feature_weight", "mesh_weight", "discriminator_rate", "vgg_weights",
+)  # fmt: skip
 
 
 def training_run(arguments, scratch, group):

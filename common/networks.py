@@ -220,7 +220,7 @@ class Network(Layered):
     def beyond(self):
         """Pixels around a picture in which the network is to see its edge repeated.
 
-        None for one whose convolutions are all padded, if it was trained by what it draws beside the zeros of padding.
+        0 for one whose convolutions are all padded, as it was trained by what it draws beside the zeros of padding.
         """
         return self.halo if self.margin else 0
 

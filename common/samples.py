@@ -41,12 +41,12 @@ def photographs():
     return {name: photograph(name) for name in PHOTOGRAPHS}
 
 
-def write_photographs(folder, overwrite=False):
+def write_photographs(folder):
     """Write all PHOTOGRAPHS into `folder` as NAME.png and return the paths.
 
-    Raises PictureError if one of the files exists and `overwrite` is not given, or cannot be written.
+    Raises PictureError if one of the files exists or cannot be written.
     """
     paths = [Path(folder) / f"{name}.png" for name in PHOTOGRAPHS]
     for path in paths:
-        write_picture(path, photograph(path.stem), overwrite=overwrite)
+        write_picture(path, photograph(path.stem))
     return paths

@@ -89,7 +89,7 @@ class Run:
 
 
 def train(run, progress=None, group=None):
-    """Train as `run` says; returns the report of design: steps, seconds, losses, validation figures, weights file.
+    """Train as `run` says; returns the report: steps, seconds, samples_per_second, loss, validation and weights.
 
     progress: called as progress(fraction, step, numbers) now and then. group: of common/processes.py, the processes
     that each call this with the same `run`. Raises TrainingError if the loss stops being a number, a checkpoint cannot

@@ -123,7 +123,7 @@ class Upscaler:
             return replace(self._rgb_frame(frame, matrix, full_range, siting), alpha=alpha)
         chroma = frame.chroma and self._chroma(frame, left_sited)
         # Studio range is 16 .. 235 in the unit of 255 at any depth, as the networks have learnt it.
-        luma = self._plane(np.stack([other.luma for other in window], axis=-1), 255 << (bits - 8), bits)
+        luma = self._plane(np.stack([other.luma for other in window], axis=-1), frame.unit, bits)
         return replace(frame, luma=luma, chroma=chroma, alpha=alpha)
 
     def _rgb_frame(self, frame, matrix, full_range, siting):

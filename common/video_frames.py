@@ -54,6 +54,11 @@ class Frame:
         """Presentation time in seconds, an exact Fraction."""
         return self.pts * self.time_base
 
+    @property
+    def unit(self):
+        """The value of a sample that networks see as 1: 255 at 8 bits, whatever the range of the stream."""
+        return 255 << (self.bits - 8)
+
 
 @dataclass(frozen=True)
 class PixelLayout:
@@ -333,12 +338,12 @@ def rgb_of_frame(frame, matrix, full_range, siting="left", clip=True):
     return np.clip(rgb, 0, 1) if clip else rgb
 
 
-def frame_of_rgb(rgb, layout, matrix, full_range, siting="left", peak=1, like=None):
+def frame_of_rgb(rgb, layout, matrix, full_range, peak=1):
     """The Frame of (H, W, 3) RGB in [0, peak] in the given PixelLayout, matrix and range.
 
-    like: a Frame whose time and flags are taken over. `layout.alpha` is ignored: alpha is not a colour.
+    `layout.alpha` is ignored: alpha is not a colour.
     """
-    return frame_of_ycbcr(ycbcr_of_rgb(rgb, matrix, peak), layout, full_range, siting, like)
+    return frame_of_ycbcr(ycbcr_of_rgb(rgb, matrix, peak), layout, full_range)
 
 
 def ycbcr_of_rgb(rgb, matrix, peak=1):
@@ -350,7 +355,7 @@ def ycbcr_of_rgb(rgb, matrix, peak=1):
 
 
 def frame_of_ycbcr(ycbcr, layout, full_range, siting="left", like=None):
-    """The Frame of what `ycbcr_of_rgb` returns; see `frame_of_rgb`."""
+    """The Frame of what `ycbcr_of_rgb` returns; see `frame_of_rgb`. like: one whose time and flags are taken over."""
     black, luma_span, neutral, chroma_span = quantisation(layout.bits, full_range)
     chroma = None
     if layout.subsampling:

@@ -84,7 +84,6 @@ class VideoReader:
 
     source: path, "-" for standard input, or a binary file object.
     start, end: seconds from the beginning of the file; only frames and packets in [start, end) are delivered.
-    frame_threads: decode several frames at once; faster, but an error near the end may then cost several frames.
     info: `VideoInfo`, complete from the start because the first frame is decoded on opening.
     begin: the time of the file's first packet in seconds, from which `start` and `end` count.
     damaged: frames replaced by a repetition so far; concealed: frames that the decoder patched up itself.
@@ -93,7 +92,7 @@ class VideoReader:
     Raises VideoError, on opening, if the source is missing, not a video, or holds no frame that can be decoded.
     """
 
-    def __init__(self, source, start=None, end=None, frame_threads=False):
+    def __init__(self, source, start=None, end=None):
         self.path = None if source == "-" or hasattr(source, "read") else Path(source)
         self.name = source_name(source)
         self.damaged = self.concealed = self.packets_read = 0
@@ -104,7 +103,7 @@ class VideoReader:
         self.container, self.warnings = open_container(source)
         with clear_errors(self.name):
             try:
-                self._prepare(start, end, frame_threads)
+                self._prepare(start, end)
             except BaseException:
                 self.close()
                 raise
@@ -158,7 +157,7 @@ class VideoReader:
 
     # Opening
 
-    def _prepare(self, start, end, frame_threads):
+    def _prepare(self, start, end):
         self._stream = main_video(self.container, self.name)
         context = self._stream.codec_context
         if self._stream.metadata.get("alpha_mode") == "1" and context.name in ("vp8", "vp9"):
@@ -167,7 +166,7 @@ class VideoReader:
             self._decoder = context
         self.stream_index = self._stream.index
         self._decoder.options = {"max_pixels": str(MAX_PIXELS)}  # the size may change midway
-        self._decoder.thread_type = "AUTO" if frame_threads else "SLICE"
+        self._decoder.thread_type = "SLICE"  # several frames at once would cost some of them where one is damaged
         self.time_base = self._stream.time_base or Fraction(1, 1000)
         rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
         self._timeline = Timeline(self.container.format.name == "avi", max(1, round(1 / (rate * self.time_base))))

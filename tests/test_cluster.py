@@ -117,7 +117,8 @@ def test_a_node_that_dies_in_the_middle_costs_no_frame(run, cluster, material, t
     whole = whole_film(run, material, tmp_path, "vespcn")
 
     def kill_a_node(job):
-        while job._crew.size < 2:
+        end = time.monotonic() + 120
+        while job._crew.size < 2 and time.monotonic() < end:
             time.sleep(0.05)
         ray, node = job._crew._ray, next(iter(cluster.worker_nodes))
         lost = next(hand for hand in job._crew._hands if hand.node == node.node_id)

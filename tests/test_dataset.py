@@ -174,7 +174,9 @@ def test_small_pictures_among_large_ones_are_no_trouble(folder, target, make_pix
     for number, (height, width) in enumerate([(1, 1), (1, 90), (31, 90), (90, 31)]):
         paths.insert(0, paths[0].with_name(f"small{number}.png"))
         write_picture(paths[0], Picture(make_pixels(height, width, 1)))
-    built(target, paths)
+    assert build(target, paths, ESPCN, source_for()) == []
+    with Dataset(target, 1) as dataset:
+        assert len(dataset) > 0
 
 
 @pytest.mark.parametrize("crash", [KeyboardInterrupt, OSError(28, "No space left on device"), MemoryError])

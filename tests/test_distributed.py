@@ -76,8 +76,9 @@ class Processes:
         return codes
 
     def until(self, step):
-        """Wait until the log has come to `step`."""
-        while all(process.is_alive() for process in self.all):
+        """Wait until the log has come to `step`, a few minutes at most."""
+        end = time.monotonic() + 300
+        while all(process.is_alive() for process in self.all) and time.monotonic() < end:
             if any(record["step"] >= step for record in read_log(log_of(self.folder))):
                 return self
             time.sleep(0.01)

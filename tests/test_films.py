@@ -266,8 +266,9 @@ def test_a_polite_request_to_end_leaves_no_file(weights, tmp_path):
     target.parent.mkdir()
     line = [source, "--output", target, "--scale", "2", "--weights", weights, "--preset", "veryslow"]
     process = subprocess.Popen([sys.executable, super_resolve.__file__, *line], stderr=subprocess.PIPE)
+    end = time.monotonic() + 60
     while not list(target.parent.iterdir()):
-        assert process.poll() is None
+        assert process.poll() is None and time.monotonic() < end
         time.sleep(0.01)
     process.terminate()
     _, error = process.communicate(timeout=60)
