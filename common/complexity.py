@@ -13,7 +13,7 @@ from common.networks import Convolution
 from common.speed import HEIGHT, WIDTH
 
 # {(network, scale): 10^9 operations for a frame of 1920 x 1080 as VESPCN's paper prints them}. They are 1.7 to 5.3 %
-# less than ours, which would fit a count without the borders that unpadded convolutions lose; the paper does not say.
+# less than ours, most of which a count without the borders that unpadded convolutions lose would explain.
 PUBLISHED = {
     ("srcnn", 3): 233.11,
     ("srcnn", 4): 233.11,

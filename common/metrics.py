@@ -36,7 +36,7 @@ def papers_protocol(scale):
 
 
 def compare(truth, estimate, protocol):
-    """{"psnr": dB, "ssim": 0..1} of two pictures, float in [0, 1], (H, W) luma or (H, W, 3) RGB.
+    """{"psnr": dB, "ssim": at most 1} of two pictures, float in [0, 1], (H, W) luma or (H, W, 3) RGB.
 
     Raises ValueError if the shapes differ or nothing is left inside the border.
     """

