@@ -19,8 +19,10 @@ from pathlib import Path
 from common import cli, speed, tables
 from common.backend import FRAMEWORKS, installed
 from common.benchmark_report import Report, weights_hash
-from common.files import written_whole
+from common.errors import CommandError, UsageError
+from common.files import existing_folder, written_whole
 from common.networks import NETWORKS
+from common.progress import ProgressBar
 from common.weights import shipped_scales
 
 DATA = "../shared/data/test"
@@ -164,7 +166,7 @@ def benchmark(arguments):
         (model, scale) for model in arguments.model for scale in shipped_scales(model) if scale in arguments.scale
     ]
     if not networks:
-        raise cli.CommandError("No weights are shipped for what was asked for.")
+        raise CommandError("No weights are shipped for what was asked for.")
     jobs = [Job("bicubic", scale) for scale in sorted({scale for _, scale in networks})]
     jobs += [Job(model, scale, framework) for model, scale in networks for framework in arguments.framework]
     report = Report(arguments.report)
@@ -174,9 +176,9 @@ def benchmark(arguments):
     sets = find_sets(folders.values())
     for material in sets:
         print(material.identity[1], file=sys.stderr)
-    with cli.ProgressBar("Timing") as bar:
+    with ProgressBar("Timing") as bar:
         time_frames(report, jobs, arguments.device, bar)
-    with cli.ProgressBar("Measuring") as bar:
+    with ProgressBar("Measuring") as bar:
         measure(report, jobs, sets, arguments.device, arguments.pictures, arguments.longest, bar)
     write_pages(report.content, arguments.markdown, arguments.readme)
     if arguments.gallery:
@@ -193,9 +195,9 @@ def check(arguments):
     cli.check_report(arguments.report)
     cli.check_report(arguments.markdown)
     if arguments.gallery and not arguments.pictures:
-        raise cli.UsageError("The --gallery shows what lies in the folder of --pictures, so name one.")
+        raise UsageError("The --gallery shows what lies in the folder of --pictures, so name one.")
     if arguments.markdown and importlib.util.find_spec("matplotlib") is None:
-        raise cli.CommandError("The plots need matplotlib: pip install 'video-super-resolution[benchmark]'.")
+        raise CommandError("The plots need matplotlib: pip install 'video-super-resolution[benchmark]'.")
     if arguments.readme:
         tables.with_table(Path(arguments.readme).read_text(encoding="utf-8"), "")
 
@@ -205,12 +207,12 @@ def chosen_folders(arguments):
     from common.material import find_folders
 
     if arguments.data != DATA or not arguments.folders:
-        cli.existing_folder(arguments.data)
-    found = find_folders(arguments.data, map(cli.existing_folder, arguments.folders))
+        existing_folder(arguments.data)
+    found = find_folders(arguments.data, map(existing_folder, arguments.folders))
     unknown = [name for name in arguments.set or () if name not in found]
     if unknown or not found:
         names = ", ".join(found) or "none"
-        raise cli.CommandError(f"There is no test set {' or '.join(unknown)} in {arguments.data}; found: {names}.")
+        raise CommandError(f"There is no test set {' or '.join(unknown)} in {arguments.data}; found: {names}.")
     return {name: found[name] for name in found if not arguments.set or name in arguments.set}
 
 

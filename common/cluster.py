@@ -19,8 +19,9 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from common.cli import CommandError, sentence, terminable
+from common.cli import terminable
 from common.cluster_worker import Worker, versions
+from common.errors import CommandError, sentence
 
 SHARE = 4  # CPUs of a worker
 STORE = 100 << 20  # bytes for objects on a node of our own; only weights and paths lie there

@@ -2,16 +2,18 @@
 
 import shlex
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 
-from common import cli
 from common.dataset import is_clip
+from common.errors import CommandError, UsageError, sentence
 from common.evaluation import evaluate, evaluate_clip, mean
+from common.files import existing_folder
 from common.images import find_pictures, read_picture, write_picture
 from common.networks import NETWORKS, VGG19, network
+from common.progress import ProgressBar
 from common.vgg import fetched, vgg_tensors
 from common.weights import load_weights, shipped, weights_for, with_motion
 
@@ -30,7 +32,7 @@ def training_run(arguments, scratch, group):
     from common.training import Run
 
     spec = asked_network(arguments)
-    recipe = cli.changed(spec.recipe_for(arguments.part) if arguments.part else spec.recipe, arguments)
+    recipe = changed(spec.recipe_for(arguments.part) if arguments.part else spec.recipe, arguments)
     recipe = replace(recipe, layer_rates=recipe.layer_rates | layer_rates(arguments.layer_rate or [], spec))
     check_of_use(arguments, spec, recipe)
     start, vgg_weights = start_weights(arguments), vgg_file(arguments, spec, recipe)
@@ -64,17 +66,23 @@ def training_run(arguments, scratch, group):
     )
 
 
+def changed(recipe, arguments):
+    """`recipe` with those of its fields that the user gave as flags of the same name."""
+    given = {field.name: getattr(arguments, field.name, None) for field in fields(recipe)}
+    return replace(recipe, **{name: value for name, value in given.items() if value is not None})
+
+
 def check_of_use(arguments, spec, recipe):
     """Raise UsageError for a flag that would change nothing in the training of network `spec`."""
     if recipe.recompute and not spec.recomputes:
-        raise cli.UsageError(f"{arguments.model} cannot --recompute.")
+        raise UsageError(f"{arguments.model} cannot --recompute.")
     given = [flag for flag in ADVERSARIAL if getattr(arguments, flag) is not None]
     if given and not spec.adversarial:
-        raise cli.UsageError(f"--{given[0]} is for srgan: {arguments.model} has only a --loss.")
+        raise UsageError(f"--{given[0]} is for srgan: {arguments.model} has only a --loss.")
     if arguments.vgg_weights and recipe.content_loss == "mse":
-        raise cli.UsageError("--vgg_weights is for --content_loss vgg22 and vgg54.")
+        raise UsageError("--vgg_weights is for --content_loss vgg22 and vgg54.")
     if arguments.loss and recipe.content_loss != "mse":
-        raise cli.UsageError(f"--loss is that of pixels, which --content_loss {recipe.content_loss} does not compare.")
+        raise UsageError(f"--loss is that of pixels, which --content_loss {recipe.content_loss} does not compare.")
 
 
 def vgg_file(arguments, spec, recipe):
@@ -85,7 +93,7 @@ def vgg_file(arguments, spec, recipe):
     if recipe.content_loss == "mse":
         return None
     if spec.channels != 3:
-        raise cli.CommandError(f"VGG19 sees colours, so {recipe.content_loss} needs a network on RGB.")
+        raise CommandError(f"VGG19 sees colours, so {recipe.content_loss} needs a network on RGB.")
     path = arguments.vgg_weights or fetched()
     vgg_tensors(path, VGG19(recipe.content_loss))
     return path
@@ -96,7 +104,7 @@ def layer_rates(given, spec):
     layers = {layer.name.split(".")[0] for layer in spec.layers}
     for layer, _ in given:
         if layer not in layers:
-            raise cli.UsageError(f"There is no layer {layer}; there are {', '.join(sorted(layers))}.")
+            raise UsageError(f"There is no layer {layer}; there are {', '.join(sorted(layers))}.")
     return dict(given)
 
 
@@ -109,7 +117,7 @@ def start_weights(arguments):
         return None
     weights = load_weights(arguments.weights, arguments.model)
     if not issubclass(NETWORKS[arguments.model], type(weights.network)):
-        raise cli.CommandError(f"{arguments.weights} holds {weights.name}, not {arguments.model}.")
+        raise CommandError(f"{arguments.weights} holds {weights.name}, not {arguments.model}.")
     return weights
 
 
@@ -135,7 +143,7 @@ def prepared_dataset(arguments, spec, recipe, folder, scratch, group):
     given = arguments.train_dir
     prepared = [path for path in given or () if Path(path).suffix in (".h5", ".hdf5")]
     if prepared and len(given) > 1:
-        raise cli.UsageError(f"{prepared[0]} is a prepared data set, which is trained on alone.")
+        raise UsageError(f"{prepared[0]} is a prepared data set, which is trained on alone.")
     if prepared:
         return Path(prepared[0])
     pictures = pictures_of(given, scratch)
@@ -153,7 +161,7 @@ def prepared_dataset(arguments, spec, recipe, folder, scratch, group):
     )
     target = folder / f"{title_of(arguments.model, spec)}.h5"
     if group.first and not is_built(target, source):
-        with cli.ProgressBar("Cutting sub-images") as bar:
+        with ProgressBar("Cutting sub-images") as bar:
             report = lambda done, total, skipped: bar(done / total, done, {})  # noqa: E731
             skipped = build(target, pictures, spec, source, report, teacher)
         for _, why in skipped:
@@ -162,7 +170,7 @@ def prepared_dataset(arguments, spec, recipe, folder, scratch, group):
             print(f"{len(skipped)} of {len(pictures)} pictures were skipped.", file=sys.stderr)
     group.wait()
     if not (group.first or is_built(target, source)):
-        raise cli.CommandError(
+        raise CommandError(
             f"{target} is not the data set that the first process has there: all need the same --train_dir and "
             "--checkpoint_dir, or a copy of the .h5 file as --train_dir."
         )
@@ -185,10 +193,10 @@ def pictures_of(folders, scratch):
 
         return write_photographs(scratch)
     pictures = []
-    for folder in map(cli.existing_folder, folders):
+    for folder in map(existing_folder, folders):
         pictures += find_pictures(folder) + sorted(path for path in folder.iterdir() if is_clip(path))
     if not pictures:
-        raise cli.CommandError(f"{' and '.join(map(str, folders))} holds no pictures.")
+        raise CommandError(f"{' and '.join(map(str, folders))} holds no pictures.")
     return pictures
 
 
@@ -204,11 +212,11 @@ def weights_for_test(arguments):
     path = arguments.weights or (trained if trained.exists() else None)
     weights = with_motion(weights_for(arguments.model, arguments.scale, path), arguments.motion)
     if path is None and weights.network != wanted:
-        raise cli.CommandError(f"There are no weights for {title_of(arguments.model, wanted)}: train them first.")
+        raise CommandError(f"There are no weights for {title_of(arguments.model, wanted)}: train them first.")
     for key, value in arguments.variant:
         if getattr(weights.network, key) != getattr(wanted, key):
             held = getattr(weights.network, key)
-            raise cli.CommandError(f"{path} holds a {weights.name} with {key} {held}, not {value}.")
+            raise CommandError(f"{path} holds a {weights.name} with {key} {held}, not {value}.")
     return weights, Path(path or shipped(arguments.model, arguments.scale))
 
 
@@ -227,14 +235,14 @@ def test(arguments, scratch):
         try:
             row, result = test_clip(upscaler, picture) if is_clip(picture) else test_picture(upscaler, picture)
         except ValueError as error:
-            print(f"Skipped: {cli.sentence(error)}", file=sys.stderr)
+            print(f"Skipped: {sentence(error)}", file=sys.stderr)
             continue
         rows.append(row)
         print_row(row["name"], row)
         if result is not None:
             write_picture(Path(arguments.sample_dir) / samples[picture], result, overwrite=True)
     if not rows:
-        raise cli.CommandError(f"{arguments.test_dir} holds no picture that can be tested.")
+        raise CommandError(f"{arguments.test_dir} holds no picture that can be tested.")
     for warning in upscaler.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
     average = mean(rows)

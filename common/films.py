@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from common.cli import CommandError, UsageError, frame_bar
+from common.errors import CommandError, UsageError
 from common.jobs import Job
 from common.metrics import psnr
+from common.progress import frame_bar
 from common.resize import resize
 from common.stages import Behind, ahead
 from common.upscaler import Upscaler

@@ -4,9 +4,10 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from common.cli import CommandError, ProgressBar
+from common.errors import CommandError
 from common.images import WRITABLE_SUFFIXES, PictureError, find_pictures, read_picture, write_picture
 from common.jobs import Job
+from common.progress import ProgressBar
 from common.video_pictures import pattern_of
 
 

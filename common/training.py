@@ -16,6 +16,7 @@ import numpy as np
 
 from common import backend
 from common.dataset import Dataset, crop_for_measuring
+from common.errors import WeightsError
 from common.logs import Log, is_in_use, read_log
 from common.metrics import compare, papers_protocol
 from common.networks import VGG19, Network, described_network, network
@@ -26,7 +27,7 @@ from common.resize import resize
 from common.starting import started
 from common.upscaler import Upscaler, from_unit
 from common.vgg import vgg_tensors
-from common.weights import Weights, WeightsError, initial_tensors, read_safetensors, save_weights, write_safetensors
+from common.weights import Weights, initial_tensors, read_safetensors, save_weights, write_safetensors
 
 VALIDATIONS = 20  # a run is validated this many times, and a checkpoint written each time
 CHECKED_EVERY = 25  # steps between looks at the loss, which on a GPU make the host wait

@@ -14,6 +14,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+from common.errors import reason_of
 from common.video_frames import Frame, VideoError, converted, layout_of_frame, planes_of
 from common.video_info import describe
 from common.video_timeline import Timeline
@@ -69,14 +70,6 @@ def clear_errors(name, action="read"):
         raise
     except (FFmpegError, OSError, ValueError) as error:
         raise VideoError(f"{name} cannot be {action}: {reason_of(error)}") from error
-
-
-def reason_of(error):
-    """What went wrong, without error numbers and file names."""
-    if type(error).__name__ == "PyAVCallbackError":  # a file object raised something
-        error = error.__cause__ or error.__context__ or error
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return text.splitlines()[0].rstrip(".")
 
 
 class VideoReader:

@@ -184,7 +184,7 @@ def check_arguments(name, arguments, capsys):
         spec = experiments.asked_network(parsed)
         experiments.layer_rates(parsed.layer_rate or [], spec)
         assert not parsed.part or spec.recipe_for(parsed.part)
-        experiments.check_of_use(parsed, spec, cli.changed(spec.recipe, parsed))
+        experiments.check_of_use(parsed, spec, experiments.changed(spec.recipe, parsed))
     return parsed
 
 
