@@ -3,14 +3,13 @@
 import argparse
 import json
 import os
-import signal
 import sys
 import traceback
-from contextlib import contextmanager, suppress
 
 from common import __version__, backend
 from common.errors import UsageError, sentence
 from common.files import check_place, finite, written_whole
+from common.interruption import terminable
 from common.networks import MOTIONS, NETWORKS
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -47,19 +46,6 @@ def forget_unwritten_output():
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextmanager
-def terminable():
-    """Inside, a polite request to end does what Ctrl-C does, so that nothing unfinished is left behind."""
-    before = None
-    with suppress(ValueError):  # not in the main thread, where no signals arrive
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
 
 
 def boolean(text):

@@ -13,6 +13,10 @@ class WeightsError(ValueError):
     """A weights file that cannot be used; the message is one sentence."""
 
 
+class TrainingError(RuntimeError):
+    """A run that cannot go on; the message is one sentence."""
+
+
 def sentence(error):
     """What to tell a user of an exception, ending in a full stop."""
     text = " ".join(_words(error).split())
