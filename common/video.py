@@ -19,7 +19,7 @@ from pathlib import Path
 from common.video_frames import Frame, PixelLayout, VideoError, frame_of_rgb, rgb_of_frame
 from common.video_info import StreamInfo, VideoInfo
 from common.video_reader import VIDEO_SUFFIXES, VideoReader, is_pattern, is_video
-from common.video_recipes import cut, join, main, split
+from common.video_recipes import cut, join, split
 from common.video_writer import VideoWriter, info_of_frames
 
 __all__ = [
@@ -91,4 +91,6 @@ def _is_path(source):
 
 
 if __name__ == "__main__":
+    from common.video_commands import main
+
     sys.exit(main())
