@@ -7,14 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from common.dataset import is_clip
+from common.dataset import Dataset, Source, build, describe, is_built, is_clip
 from common.errors import CommandError, UsageError, sentence
 from common.evaluation import evaluate, evaluate_clip, mean
 from common.files import existing_folder
 from common.images import find_pictures, read_picture, write_picture
 from common.networks import NETWORKS, VGG19, network
 from common.progress import ProgressBar
+from common.samples import write_photographs
+from common.teacher import Teacher
+from common.training import Run, title_of
+from common.upscaler import Upscaler
 from common.vgg import fetched, vgg_tensors
+from common.video import open_video
 from common.weights import load_weights, shipped, weights_for, with_motion
 
 DEFAULT_MINUTES = 8  # of training, if no length is asked for
@@ -28,9 +33,6 @@ def training_run(arguments, scratch, group):
 
     group: of common/processes.py, whose first process builds the data set while the others wait.
     """
-    from common.dataset import Dataset
-    from common.training import Run
-
     spec = asked_network(arguments)
     recipe = changed(spec.recipe_for(arguments.part) if arguments.part else spec.recipe, arguments)
     recipe = replace(recipe, layer_rates=recipe.layer_rates | layer_rates(arguments.layer_rate or [], spec))
@@ -137,9 +139,6 @@ def asked_precision(arguments):
 
 def prepared_dataset(arguments, spec, recipe, folder, scratch, group):
     """Path of the HDF5 file to train on: the one given, the one built before from the same pictures, or a new one."""
-    from common.dataset import Source, build, describe, is_built
-    from common.training import title_of
-
     given = arguments.train_dir
     prepared = [path for path in given or () if Path(path).suffix in (".h5", ".hdf5")]
     if prepared and len(given) > 1:
@@ -181,16 +180,12 @@ def teacher_of(arguments, spec):
     """The `Teacher` that draws the labels, or None."""
     if not arguments.teacher:
         return None
-    from common.teacher import Teacher
-
     return Teacher(load_weights(arguments.teacher), spec, arguments.framework, arguments.device)
 
 
 def pictures_of(folders, scratch):
     """Paths of the pictures and videos in `folders`, or of the embedded photographs, which are written to `scratch`."""
     if folders is None:
-        from common.samples import write_photographs
-
         return write_photographs(scratch)
     pictures = []
     for folder in map(existing_folder, folders):
@@ -205,8 +200,6 @@ def weights_for_test(arguments):
 
     Raises CommandError if the network asked for is a variant that nobody has trained.
     """
-    from common.training import title_of
-
     wanted = asked_network(arguments)
     trained = Path(arguments.checkpoint_dir) / f"{title_of(arguments.model, wanted)}.safetensors"
     path = arguments.weights or (trained if trained.exists() else None)
@@ -222,8 +215,6 @@ def weights_for_test(arguments):
 
 def test(arguments, scratch):
     """Test on a folder of pictures, print a table, save the results as pictures; returns the report."""
-    from common.upscaler import Upscaler
-
     weights, path = weights_for_test(arguments)
     pictures = pictures_of([arguments.test_dir] if arguments.test_dir else None, scratch)
     tile = arguments.stride or "auto"  # of no consequence for the result
@@ -275,8 +266,6 @@ def test_picture(upscaler, path):
 
 def test_clip(upscaler, path):
     """Test on the luma of one video; returns (the row of the report, None)."""
-    from common.video import open_video
-
     with open_video(path) as reader:
         return evaluate_clip(upscaler, path.name, list(reader)), None
 

@@ -15,6 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from common.errors import reason_of
+from common.images import PICTURE_SUFFIXES
 from common.video_frames import Frame, VideoError, converted, layout_of_frame, planes_of
 from common.video_info import describe
 from common.video_timeline import Timeline
@@ -42,8 +43,6 @@ def is_video(source):
 
     "-" and patterns such as "frames/%05d.png" are videos; folders are not; a GIF is one if it moves.
     """
-    from common.images import PICTURE_SUFFIXES
-
     if hasattr(source, "read") or str(source) == "-" or is_pattern(source):
         return True
     suffix = Path(source).suffix.lower()

@@ -6,7 +6,32 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+from common.files import written_whole
+from common.video_codecs import check_times
+from common.video_copy import (
+    LONGEST_REORDERING,
+    StreamCopier,
+    chapters_until,
+    codec_name,
+    copy_tags,
+    kept_tags,
+    shifted_chapters,
+)
 from common.video_frames import VideoError
+from common.video_pictures import PictureReader, PictureWriter
+from common.video_reader import (
+    VideoReader,
+    clear_errors,
+    exact_seconds,
+    has_index,
+    is_cover,
+    main_video,
+    open_container,
+    packet_time,
+    read_packets,
+    source_name,
+)
+from common.video_writer import VideoWriter, check_target, is_file, open_output
 
 SETTLING = 2  # seconds by which the streams of a file may lag behind each other
 
@@ -18,8 +43,6 @@ def cut(source, target, start, duration=None, exact=False, overwrite=False, prog
     With it the video is encoded (`codec`, `crf`, `preset` of VideoWriter) and begins at `start`.
     Returns (seconds at which the piece begins in `source`, warnings). Raises VideoError.
     """
-    from common.video_reader import exact_seconds
-
     start = exact_seconds(start)
     end = None if duration is None else start + exact_seconds(duration)
     if exact:
@@ -32,9 +55,6 @@ def split(source, folder, rate=None, first_number=1, overwrite=False, progress=N
 
     rate: pictures a second; picture n is what is to be seen n / rate seconds after the first frame. None: every frame.
     """
-    from common.video_pictures import PictureWriter
-    from common.video_reader import VideoReader
-
     with (
         VideoReader(source) as reader,
         PictureWriter(folder, reader, first_number=first_number, overwrite=overwrite) as w,
@@ -51,9 +71,6 @@ def join(source, target, rate=25, pixel_format=None, overwrite=False, progress=N
     pixel_format: "yuv420p" by default, which every player shows (yuv420p10le for pictures of 16 bits).
     encoder: `codec`, `crf`, `preset` of VideoWriter.
     """
-    from common.video_pictures import PictureReader
-    from common.video_writer import VideoWriter
-
     with PictureReader(source, rate) as reader:
         default = "yuv420p" if reader.info.bits == 8 else "yuv420p10le"
         layout = {"pixel_format": pixel_format or default, "full_range": False}
@@ -89,10 +106,6 @@ def _at_rate(frames, rate):
 
 
 def _cut_anew(source, target, start, end, overwrite, progress, encoder):
-    from common.video_copy import chapters_until
-    from common.video_reader import VideoReader
-    from common.video_writer import VideoWriter
-
     with VideoReader(source, start=start, end=end) as reader:
         chapters = chapters_until(reader.info.chapters, None if end is None else reader.begin + end)
         info, offset = replace(reader.info, chapters=chapters), reader.begin + start
@@ -103,12 +116,6 @@ def _cut_anew(source, target, start, end, overwrite, progress, encoder):
 
 
 def _cut_at_key_frame(source, target, start, end, overwrite, progress):
-    from common.files import written_whole
-    from common.video_codecs import check_times
-    from common.video_copy import StreamCopier, chapters_until, codec_name, copy_tags, kept_tags, shifted_chapters
-    from common.video_reader import clear_errors, has_index, main_video, open_container, read_packets, source_name
-    from common.video_writer import check_target, is_file, open_output
-
     check_target(target, None if source == "-" else source, overwrite)
     container, warnings = open_container(source)
     name = source_name(source)
@@ -154,8 +161,6 @@ def _cut_at_key_frame(source, target, start, end, overwrite, progress):
 
 def _covers(container, packets):
     """({stream index: packet} of the cover pictures, which come before everything else, all other packets)."""
-    from common.video_reader import is_cover
-
     wanted = {stream.index for stream in container.streams if is_cover(stream)}
     covers, read = {}, []
     while len(covers) < len(wanted) and (packet := next(packets, None)) is not None:
@@ -168,9 +173,6 @@ def _covers(container, packets):
 
 def _piece(packets, video, start, end):
     """Packets from the last key frame of `video` not later than `start`, which comes first, up to `end`."""
-    from common.video_copy import LONGEST_REORDERING
-    from common.video_reader import packet_time
-
     packets = _from_key_frame(packets, video, start)
     later = []  # video packets shown after the end, which are needed only if something before the end follows
     finished = False
@@ -196,8 +198,6 @@ def _piece(packets, video, start, end):
 
 
 def _from_key_frame(packets, video, start):
-    from common.video_reader import packet_time
-
     held, key_time, begun = [], None, False
     for packet in packets:
         time = packet_time(packet)
@@ -222,8 +222,6 @@ def _from_key_frame(packets, video, start):
 
 def _beginning(held, video, key_time):
     """The held packets that are not earlier than the key frame, it being the first."""
-    from common.video_reader import packet_time
-
     kept = [packet for packet in held if packet_time(packet) >= key_time]
     first = next((i for i, packet in enumerate(kept) if packet.stream.index == video.index), None)
     if first is not None:

@@ -167,7 +167,7 @@ class replaced:
         self.new = [
             (backend, "load", lambda framework, part: runtime),
             (training, "train", lambda run, progress, group: report),
-            (samples, "write_photographs", lambda scratch: pictures),
+            (experiments, "write_photographs", lambda scratch: pictures),
             (samples, "photograph", lambda name: read_picture(pictures[0])),
             (cli, "sentence", strict_sentence),
             (experiments, "sentence", strict_sentence),
