@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from common import cli
+from common.progress import ProgressBar
 from common.recipes import LOSSES, OPTIMIZERS
 
 EXAMPLES = """examples:
@@ -144,7 +145,7 @@ def train(arguments):
     with tempfile.TemporaryDirectory() as scratch, processes.joined(*place) as group:
         run = experiments.training_run(arguments, Path(scratch), group)
         try:
-            with cli.ProgressBar(f"Training {run.title}", quiet=not group.first) as bar:
+            with ProgressBar(f"Training {run.title}", quiet=not group.first) as bar:
                 report = training.train(run, bar, group)
         except training.Interrupted as stop:
             if group.first:

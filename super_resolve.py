@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from common import cli
+from common.errors import CommandError, UsageError
 
 EXAMPLES = """examples:
   python super_resolve.py in.png                          three times larger, beside in.png
@@ -75,7 +76,7 @@ def super_resolve(arguments):
     if target != "-":
         print(target)
     if job.failed:
-        raise cli.CommandError(job.failure)
+        raise CommandError(job.failure)
 
 
 def enlarge(source, arguments, upscaler, comparison):
@@ -94,14 +95,14 @@ def finished(job, source, arguments, comparison=None):
 def input_path(arguments):
     """The input given either way: a Path, "-", or None for the embedded one."""
     if arguments.bare and arguments.input:
-        raise cli.UsageError("The input was given twice, bare and as --input.")
+        raise UsageError("The input was given twice, bare and as --input.")
     path = arguments.bare or arguments.input
     if path in (None, "-"):
         return path
     from common.video_reader import is_pattern
 
     if not Path(path).exists() and not is_pattern(path):
-        raise cli.CommandError(f"{path} does not exist.")
+        raise CommandError(f"{path} does not exist.")
     return Path(path)
 
 
@@ -123,16 +124,16 @@ def job_for(source, arguments, upscaler, comparison):
     film = is_film(source, arguments.output) or (source is None and upscaler.spec.frames > 1)
     encoder = {flag: getattr(arguments, flag) for flag in ENCODER}
     if arguments.segment and not (film and arguments.resume):
-        raise cli.UsageError("--segment is for films with --resume.")
+        raise UsageError("--segment is for films with --resume.")
     if film and arguments.resume:
         if comparison:
-            raise cli.UsageError("--compare needs a film in one go, without --resume; a cut piece of it will do.")
+            raise UsageError("--compare needs a film in one go, without --resume; a cut piece of it will do.")
         seconds = arguments.segment
         return ResumableFilmJob(upscaler, arguments.overwrite, arguments.quiet, seconds=seconds, **encoder)
     if film:
         return FilmJob(upscaler, arguments.overwrite, arguments.quiet, comparison, **encoder)
     if given := [f"--{flag}" for flag, value in encoder.items() if value is not None]:
-        raise cli.UsageError(f"{' and '.join(given)} are for video, which this is not.")
+        raise UsageError(f"{' and '.join(given)} are for video, which this is not.")
     return StillsJob(upscaler, arguments.overwrite, arguments.quiet, comparison, arguments.resume)
 
 
@@ -141,7 +142,7 @@ def cluster_job(arguments, weights, network):
     from common.cluster_job import ClusterJob
 
     if arguments.compare:
-        raise cli.UsageError("--compare needs a film in one go, without --cluster; a cut piece of it will do.")
+        raise UsageError("--compare needs a film in one go, without --cluster; a cut piece of it will do.")
     encoder = {flag: getattr(arguments, flag) for flag in ENCODER}
     how = arguments.threads, arguments.overwrite, arguments.quiet
     return ClusterJob(arguments.cluster, weights, network, *how, seconds=arguments.segment, **encoder)

@@ -16,12 +16,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from common import cli, speed, tables
+from common import cli, plots, speed, tables
 from common.backend import FRAMEWORKS, installed
+from common.benchmark_gallery import write_gallery
 from common.benchmark_report import Report, weights_hash
-from common.files import written_whole
+from common.errors import CommandError, UsageError
+from common.evaluation import Bicubic, blur, clip_figures, evaluate
+from common.files import existing_folder, written_whole
+from common.images import Picture, read_picture, write_picture
+from common.material import find_folders, find_sets
 from common.networks import NETWORKS
-from common.weights import shipped_scales
+from common.progress import ProgressBar
+from common.upscaler import Upscaler
+from common.video import open_video
+from common.weights import shipped_scales, weights_for
 
 DATA = "../shared/data/test"
 OTHER_WORK = 1.2e-3  # milliseconds a pixel, about what reading, shrinking and comparing take beside the network
@@ -49,10 +57,6 @@ class Job:
         return " ".join([self.model, f"x{self.scale}", self.framework or ""]).strip()
 
     def upscaler(self, device):
-        from common.evaluation import Bicubic
-        from common.upscaler import Upscaler
-        from common.weights import weights_for
-
         if self.framework is None:
             return Bicubic(self.scale)
         return Upscaler(weights_for(self.model, self.scale), self.framework, device, "fp32")
@@ -121,9 +125,6 @@ def _figures(upscaler, material, item, result):
 
     result: file for what the network makes of a picture, or None.
     """
-    from common.evaluation import clip_figures
-    from common.video import open_video
-
     if min(item.shape[1:]) < 3 * upscaler.scale:
         print(f"Skipped: {item.path} is too small to be tested at x{upscaler.scale}.", file=sys.stderr)
         return {"name": item.name, "psnr": None, "ssim": None}
@@ -137,9 +138,6 @@ def _figures(upscaler, material, item, result):
 
 
 def _picture_figures(upscaler, item, path):
-    from common.evaluation import blur, evaluate
-    from common.images import Picture, read_picture, write_picture
-
     pixels = read_picture(item.path).pixels
     result = evaluate(upscaler, item.name, pixels)
     if path:
@@ -164,26 +162,23 @@ def benchmark(arguments):
         (model, scale) for model in arguments.model for scale in shipped_scales(model) if scale in arguments.scale
     ]
     if not networks:
-        raise cli.CommandError("No weights are shipped for what was asked for.")
+        raise CommandError("No weights are shipped for what was asked for.")
     jobs = [Job("bicubic", scale) for scale in sorted({scale for _, scale in networks})]
     jobs += [Job(model, scale, framework) for model, scale in networks for framework in arguments.framework]
     report = Report(arguments.report)
     speed.same_threads_everywhere()
-    from common.material import find_sets
-
     sets = find_sets(folders.values())
     for material in sets:
         print(material.identity[1], file=sys.stderr)
-    with cli.ProgressBar("Timing") as bar:
+    with ProgressBar("Timing") as bar:
         time_frames(report, jobs, arguments.device, bar)
-    with cli.ProgressBar("Measuring") as bar:
+    with ProgressBar("Measuring") as bar:
         measure(report, jobs, sets, arguments.device, arguments.pictures, arguments.longest, bar)
     write_pages(report.content, arguments.markdown, arguments.readme)
-    if arguments.gallery:
-        from common.benchmark_gallery import write_gallery
-
-        if not write_gallery(arguments.gallery, report, jobs, sets, partial(_result, arguments.pictures)):
-            print("There is no gallery, because no pictures were measured and kept.", file=sys.stderr)
+    if arguments.gallery and not write_gallery(
+        arguments.gallery, report, jobs, sets, partial(_result, arguments.pictures)
+    ):
+        print("There is no gallery, because no pictures were measured and kept.", file=sys.stderr)
     chosen = [row for row in tables.rows(report.content) if (row["model"], row["scale"]) in networks]
     print(tables.table([row for row in chosen if row["set"] in folders]))
 
@@ -193,32 +188,28 @@ def check(arguments):
     cli.check_report(arguments.report)
     cli.check_report(arguments.markdown)
     if arguments.gallery and not arguments.pictures:
-        raise cli.UsageError("The --gallery shows what lies in the folder of --pictures, so name one.")
+        raise UsageError("The --gallery shows what lies in the folder of --pictures, so name one.")
     if arguments.markdown and importlib.util.find_spec("matplotlib") is None:
-        raise cli.CommandError("The plots need matplotlib: pip install 'video-super-resolution[benchmark]'.")
+        raise CommandError("The plots need matplotlib: pip install 'video-super-resolution[benchmark]'.")
     if arguments.readme:
         tables.with_table(Path(arguments.readme).read_text(encoding="utf-8"), "")
 
 
 def chosen_folders(arguments):
     """{name: folder} of the test sets asked for. Raises CommandError if there are none."""
-    from common.material import find_folders
-
     if arguments.data != DATA or not arguments.folders:
-        cli.existing_folder(arguments.data)
-    found = find_folders(arguments.data, map(cli.existing_folder, arguments.folders))
+        existing_folder(arguments.data)
+    found = find_folders(arguments.data, map(existing_folder, arguments.folders))
     unknown = [name for name in arguments.set or () if name not in found]
     if unknown or not found:
         names = ", ".join(found) or "none"
-        raise cli.CommandError(f"There is no test set {' or '.join(unknown)} in {arguments.data}; found: {names}.")
+        raise CommandError(f"There is no test set {' or '.join(unknown)} in {arguments.data}; found: {names}.")
     return {name: found[name] for name in found if not arguments.set or name in arguments.set}
 
 
 def write_pages(content, markdown, readme):
     """Write the page with its plots beside it, and the table into the README, where they are asked for."""
     if markdown:
-        from common import plots
-
         page = Path(markdown)
         with written_whole(page) as temporary:
             temporary.write_text(tables.page(content, page.stem), encoding="utf-8")

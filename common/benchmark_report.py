@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from common.cli import CommandError
+from common.errors import CommandError
 from common.files import written_whole
 from common.manifest import order
 from common.networks import NETWORKS

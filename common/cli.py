@@ -1,29 +1,18 @@
-"""What the two entry points share: flags, their parsing, progress, and how an error becomes an exit code."""
+"""What the entry points share: flags, their parsing, and how an error becomes an exit code."""
 
 import argparse
-import dataclasses
 import json
 import os
-import signal
 import sys
 import traceback
-from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from common import __version__, backend
-from common.files import finite, written_whole
+from common.errors import UsageError, sentence
+from common.files import check_place, finite, written_whole
+from common.interruption import terminable
 from common.networks import MOTIONS, NETWORKS
 
-LOG_EVERY = 10.0  # seconds between two lines of progress where there is no terminal
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-
-
-class CommandError(Exception):
-    """The work failed; the message is one sentence for the user."""
-
-
-class UsageError(CommandError):
-    """What was asked for makes no sense; the message is one sentence for the user."""
 
 
 def run_command(function, arguments):
@@ -57,35 +46,6 @@ def forget_unwritten_output():
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextmanager
-def terminable():
-    """Inside, a polite request to end does what Ctrl-C does, so that nothing unfinished is left behind."""
-    before = None
-    with suppress(ValueError):  # not in the main thread, where no signals arrive
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
-
-
-def sentence(error):
-    """What to tell a user of an exception, ending in a full stop."""
-    text = " ".join(_words(error).split())
-    return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
-def _words(error):
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, MemoryError):
-        return "There is not enough memory; a smaller --tile or --batch_size needs less."
-    if isinstance(error, (ValueError, RuntimeError, CommandError)) and str(error):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
 
 
 def boolean(text):
@@ -250,79 +210,9 @@ def check_report(path):
         check_place(path, "report")
 
 
-def check_place(path, what):
-    """Raise CommandError now, and not when the work is done, if `what` cannot be written to `path`."""
-    folder = Path(path).resolve().parent
-    folder = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise CommandError(f"The {what} {path} cannot be written there.")
-
-
 def write_report(path, report):
     """Write `report` as JSON to `path`, if a path was given."""
     if path:
         report = finite(report)
         with written_whole(path) as temporary:
             temporary.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
-
-
-def changed(recipe, arguments):
-    """`recipe` with those of its fields that the user gave as flags of the same name."""
-    given = {field.name: getattr(arguments, field.name, None) for field in dataclasses.fields(recipe)}
-    return dataclasses.replace(recipe, **{name: value for name, value in given.items() if value is not None})
-
-
-def _bar_options(quiet):
-    """Options of tqdm for all bars: on a terminal they move, in a log they are a line every so often."""
-    terminal = sys.stderr.isatty()
-    every = 1.0 if terminal else LOG_EVERY
-    return {"disable": quiet, "mininterval": 0.1 if terminal else every, "maxinterval": every, "ascii": not terminal}
-
-
-def frame_bar(title, total, quiet=False, initial=0):
-    """A tqdm bar of frames, frames a second and time left; `total` is None where nobody knows it.
-
-    initial: frames that were done before.
-    """
-    from tqdm import tqdm
-
-    return tqdm(total=total, desc=title, unit="frame", initial=initial, **_bar_options(quiet))
-
-
-class ProgressBar:
-    """Percent done, time left and the newest numbers on stderr; lines every so often where there is no terminal."""
-
-    def __init__(self, title, quiet=False):
-        from tqdm import tqdm
-
-        form = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}<{remaining}{postfix}"
-        self.bar = tqdm(total=100, desc=title, unit="%", bar_format=form, **_bar_options(quiet))
-        self.numbers, self.begun = {}, False
-
-    def __call__(self, fraction, step, numbers):
-        """`fraction` in [0, 1] of the work is done at `step`; `numbers` are shown beside.
-
-        What is done at the first call was done before, and says nothing of the time that is left.
-        """
-        if not self.begun:
-            self.begun, self.bar.initial = True, min(100.0, 100 * fraction)
-        self.numbers.update(numbers)
-        shown = {key: f"{value:.4g}" for key, value in self.numbers.items() if value > float("-inf")}
-        self.bar.set_postfix({"step": step, **shown}, refresh=False)
-        self.bar.update(min(100.0, 100 * fraction) - self.bar.n)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def close(self):
-        self.bar.close()
-
-
-def existing_folder(path):
-    """`path` as a Path; raises CommandError unless it is a folder."""
-    if not Path(path).is_dir():
-        raise CommandError(f"{path} is no folder.")
-    return Path(path)

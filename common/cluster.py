@@ -10,17 +10,17 @@ import itertools
 import logging
 import os
 import queue
-import signal
 import socket
 import threading
 import time
 from collections import Counter
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from common.cli import CommandError, sentence, terminable
 from common.cluster_worker import Worker, versions
+from common.errors import CommandError, sentence
+from common.interruption import Interruption, signals_of_ctrl_c, terminable
 
 SHARE = 4  # CPUs of a worker
 STORE = 100 << 20  # bytes for objects on a node of our own; only weights and paths lie there
@@ -141,30 +141,9 @@ class Crew:
         Ctrl-C ends it between two steps: inside one its exception could be dropped, as those of destructors and of
         callbacks from C are, or a task be only half given out. A second Ctrl-C ends it at once.
         """
-        with self._interrupted_between_steps():
+        with Interruption(lambda: self._events.put((_stop,)), signals_of_ctrl_c()):
             while not finished():
                 self._turn()
-
-    @contextmanager
-    def _interrupted_between_steps(self):
-        def stop():
-            raise KeyboardInterrupt
-
-        def note(*_):
-            restore()
-            self._events.put((stop,))
-
-        def restore():
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-        # SIGTERM only if it is to be the same, see `common.cli.terminable`.
-        numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is signal.default_int_handler]
-        before = {number: signal.signal(number, note) for number in numbers}
-        try:
-            yield
-        finally:
-            restore()
 
     def dismiss(self):
         """End all workers and whatever waits for them."""
@@ -346,6 +325,10 @@ class Crew:
         self._hands.remove(hand)
         hand.ready = False
         self._see_what_it_can(hand)
+
+
+def _stop():
+    raise KeyboardInterrupt
 
 
 def connect(address):

@@ -12,11 +12,12 @@ from pathlib import Path
 from threading import Lock
 from types import SimpleNamespace
 
-from common.cli import CommandError, ProgressBar, UsageError, sentence
 from common.cluster import Crew, DismissedError
+from common.errors import CommandError, UsageError, sentence
 from common.films import is_film
 from common.images import PictureError, find_pictures
 from common.jobs import Job
+from common.progress import ProgressBar
 from common.resuming import ResumableFilmJob, file_in
 from common.segment_work import SegmentWorker
 from common.stills import StillsJob

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from common import __version__, backend
-from common.cli import CommandError, sentence
+from common.errors import CommandError, sentence
 from common.files import put_in_place, temporary_beside
 from common.film_frames import FilmFrames
 from common.images import PictureError, read_picture, write_picture

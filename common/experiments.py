@@ -2,17 +2,24 @@
 
 import shlex
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 
-from common import cli
-from common.dataset import is_clip
+from common.dataset import Dataset, Source, build, describe, is_built, is_clip
+from common.errors import CommandError, UsageError, sentence
 from common.evaluation import evaluate, evaluate_clip, mean
+from common.files import existing_folder
 from common.images import find_pictures, read_picture, write_picture
 from common.networks import NETWORKS, VGG19, network
+from common.progress import ProgressBar
+from common.samples import write_photographs
+from common.teacher import Teacher
+from common.training import Run, title_of
+from common.upscaler import Upscaler
 from common.vgg import fetched, vgg_tensors
+from common.video import open_video
 from common.weights import load_weights, shipped, weights_for, with_motion
 
 DEFAULT_MINUTES = 8  # of training, if no length is asked for
@@ -27,11 +34,8 @@ def training_run(arguments, scratch, group):
 
     group: of common/processes.py, whose first process builds the data set while the others wait.
     """
-    from common.dataset import Dataset
-    from common.training import Run
-
     spec = asked_network(arguments)
-    recipe = cli.changed(spec.recipe_for(arguments.part) if arguments.part else spec.recipe, arguments)
+    recipe = changed(spec.recipe_for(arguments.part) if arguments.part else spec.recipe, arguments)
     recipe = replace(recipe, layer_rates=recipe.layer_rates | layer_rates(arguments.layer_rate or [], spec))
     check_of_use(arguments, spec, recipe)
     start, vgg_weights = start_weights(arguments), vgg_file(arguments, spec, recipe)
@@ -65,17 +69,23 @@ def training_run(arguments, scratch, group):
     )
 
 
+def changed(recipe, arguments):
+    """`recipe` with those of its fields that the user gave as flags of the same name."""
+    given = {field.name: getattr(arguments, field.name, None) for field in fields(recipe)}
+    return replace(recipe, **{name: value for name, value in given.items() if value is not None})
+
+
 def check_of_use(arguments, spec, recipe):
     """Raise UsageError for a flag that would change nothing in the training of network `spec`."""
     if recipe.recompute and not spec.recomputes:
-        raise cli.UsageError(f"{arguments.model} cannot --recompute.")
+        raise UsageError(f"{arguments.model} cannot --recompute.")
     given = [flag for flag in ADVERSARIAL if getattr(arguments, flag) is not None]
     if given and not spec.adversarial:
-        raise cli.UsageError(f"--{given[0]} is for srgan: {arguments.model} has only a --loss.")
+        raise UsageError(f"--{given[0]} is for srgan: {arguments.model} has only a --loss.")
     if arguments.vgg_weights and recipe.content_loss == "mse":
-        raise cli.UsageError("--vgg_weights is for --content_loss vgg22 and vgg54.")
+        raise UsageError("--vgg_weights is for --content_loss vgg22 and vgg54.")
     if arguments.loss and recipe.content_loss != "mse":
-        raise cli.UsageError(f"--loss is that of pixels, which --content_loss {recipe.content_loss} does not compare.")
+        raise UsageError(f"--loss is that of pixels, which --content_loss {recipe.content_loss} does not compare.")
 
 
 def vgg_file(arguments, spec, recipe):
@@ -86,7 +96,7 @@ def vgg_file(arguments, spec, recipe):
     if recipe.content_loss == "mse":
         return None
     if spec.channels != 3:
-        raise cli.CommandError(f"VGG19 sees colours, so {recipe.content_loss} needs a network on RGB.")
+        raise CommandError(f"VGG19 sees colours, so {recipe.content_loss} needs a network on RGB.")
     path = arguments.vgg_weights or fetched()
     vgg_tensors(path, VGG19(recipe.content_loss))
     return path
@@ -97,7 +107,7 @@ def layer_rates(given, spec):
     layers = {layer.name.split(".")[0] for layer in spec.layers}
     for layer, _ in given:
         if layer not in layers:
-            raise cli.UsageError(f"There is no layer {layer}; there are {', '.join(sorted(layers))}.")
+            raise UsageError(f"There is no layer {layer}; there are {', '.join(sorted(layers))}.")
     return dict(given)
 
 
@@ -110,7 +120,7 @@ def start_weights(arguments):
         return None
     weights = load_weights(arguments.weights, arguments.model)
     if not issubclass(NETWORKS[arguments.model], type(weights.network)):
-        raise cli.CommandError(f"{arguments.weights} holds {weights.name}, not {arguments.model}.")
+        raise CommandError(f"{arguments.weights} holds {weights.name}, not {arguments.model}.")
     return weights
 
 
@@ -130,13 +140,10 @@ def asked_precision(arguments):
 
 def prepared_dataset(arguments, spec, recipe, folder, scratch, group):
     """Path of the HDF5 file to train on: the one given, the one built before from the same pictures, or a new one."""
-    from common.dataset import Source, build, describe, is_built
-    from common.training import title_of
-
     given = arguments.train_dir
     prepared = [path for path in given or () if Path(path).suffix in (".h5", ".hdf5")]
     if prepared and len(given) > 1:
-        raise cli.UsageError(f"{prepared[0]} is a prepared data set, which is trained on alone.")
+        raise UsageError(f"{prepared[0]} is a prepared data set, which is trained on alone.")
     if prepared:
         return Path(prepared[0])
     pictures = pictures_of(given, scratch)
@@ -154,7 +161,7 @@ def prepared_dataset(arguments, spec, recipe, folder, scratch, group):
     )
     target = folder / f"{title_of(arguments.model, spec)}.h5"
     if group.first and not is_built(target, source):
-        with cli.ProgressBar("Cutting sub-images") as bar:
+        with ProgressBar("Cutting sub-images") as bar:
             report = lambda done, total, skipped: bar(done / total, done, {})  # noqa: E731
             skipped = build(target, pictures, spec, source, report, teacher)
         for _, why in skipped:
@@ -163,7 +170,7 @@ def prepared_dataset(arguments, spec, recipe, folder, scratch, group):
             print(f"{len(skipped)} of {len(pictures)} pictures were skipped.", file=sys.stderr)
     group.wait()
     if not (group.first or is_built(target, source)):
-        raise cli.CommandError(
+        raise CommandError(
             f"{target} is not the data set that the first process has there: all need the same --train_dir and "
             "--checkpoint_dir, or a copy of the .h5 file as --train_dir."
         )
@@ -174,22 +181,18 @@ def teacher_of(arguments, spec):
     """The `Teacher` that draws the labels, or None."""
     if not arguments.teacher:
         return None
-    from common.teacher import Teacher
-
     return Teacher(load_weights(arguments.teacher), spec, arguments.framework, arguments.device)
 
 
 def pictures_of(folders, scratch):
     """Paths of the pictures and videos in `folders`, or of the embedded photographs, which are written to `scratch`."""
     if folders is None:
-        from common.samples import write_photographs
-
         return write_photographs(scratch)
     pictures = []
-    for folder in map(cli.existing_folder, folders):
+    for folder in map(existing_folder, folders):
         pictures += find_pictures(folder) + sorted(path for path in folder.iterdir() if is_clip(path))
     if not pictures:
-        raise cli.CommandError(f"{' and '.join(map(str, folders))} holds no pictures.")
+        raise CommandError(f"{' and '.join(map(str, folders))} holds no pictures.")
     return pictures
 
 
@@ -198,25 +201,21 @@ def weights_for_test(arguments):
 
     Raises CommandError if the network asked for is a variant that nobody has trained.
     """
-    from common.training import title_of
-
     wanted = asked_network(arguments)
     trained = Path(arguments.checkpoint_dir) / f"{title_of(arguments.model, wanted)}.safetensors"
     path = arguments.weights or (trained if trained.exists() else None)
     weights = with_motion(weights_for(arguments.model, arguments.scale, path), arguments.motion)
     if path is None and weights.network != wanted:
-        raise cli.CommandError(f"There are no weights for {title_of(arguments.model, wanted)}: train them first.")
+        raise CommandError(f"There are no weights for {title_of(arguments.model, wanted)}: train them first.")
     for key, value in arguments.variant:
         if getattr(weights.network, key) != getattr(wanted, key):
             held = getattr(weights.network, key)
-            raise cli.CommandError(f"{path} holds a {weights.name} with {key} {held}, not {value}.")
+            raise CommandError(f"{path} holds a {weights.name} with {key} {held}, not {value}.")
     return weights, Path(path or shipped(arguments.model, arguments.scale))
 
 
 def test(arguments, scratch):
     """Test on a folder of pictures, print a table, save the results as pictures; returns the report."""
-    from common.upscaler import Upscaler
-
     weights, path = weights_for_test(arguments)
     pictures = pictures_of([arguments.test_dir] if arguments.test_dir else None, scratch)
     tile = arguments.stride or "auto"  # of no consequence for the result
@@ -228,14 +227,14 @@ def test(arguments, scratch):
         try:
             row, result = test_clip(upscaler, picture) if is_clip(picture) else test_picture(upscaler, picture)
         except ValueError as error:
-            print(f"Skipped: {cli.sentence(error)}", file=sys.stderr)
+            print(f"Skipped: {sentence(error)}", file=sys.stderr)
             continue
         rows.append(row)
         print_row(row["name"], row)
         if result is not None:
             write_picture(Path(arguments.sample_dir) / samples[picture], result, overwrite=True)
     if not rows:
-        raise cli.CommandError(f"{arguments.test_dir} holds no picture that can be tested.")
+        raise CommandError(f"{arguments.test_dir} holds no picture that can be tested.")
     for warning in upscaler.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
     average = mean(rows)
@@ -268,8 +267,6 @@ def test_picture(upscaler, path):
 
 def test_clip(upscaler, path):
     """Test on the luma of one video; returns (the row of the report, None)."""
-    from common.video import open_video
-
     with open_video(path) as reader:
         return evaluate_clip(upscaler, path.name, list(reader)), None
 

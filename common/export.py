@@ -21,7 +21,8 @@ import numpy as np
 
 from common import __version__, cli
 from common.backend import FRAMEWORKS, load
-from common.files import temporary_beside, written_whole
+from common.errors import CommandError, UsageError
+from common.files import check_place, temporary_beside, written_whole
 
 TOLERANCE = 1e-5  # of a sample, whose range is 1
 SIZES = ((2, 24, 32), (1, 17, 29), (1, 3, 1))  # pictures, rows and columns at which a file is tested
@@ -58,7 +59,7 @@ def export(arguments):
         frameworks = [name for name in FRAMEWORKS if importlib.util.find_spec(name)]
         differences = [difference(exporting.opened(kind, temporary), weights, name) for name in frameworks]
         if not max(differences) <= TOLERANCE:
-            raise cli.CommandError(f"The {kind} file was not kept, as it differs by {max(differences):.1e}.")
+            raise CommandError(f"The {kind} file was not kept, as it differs by {max(differences):.1e}.")
     sizes = ", ".join(f"{rows}x{columns}" for _, rows, columns in SIZES)
     print(f"differs from {' and '.join(frameworks)} by at most {max(differences):.1e}, at {sizes}")
     print(target.resolve())
@@ -68,21 +69,21 @@ def check_target(kind, target, overwrite):
     """Raise CommandError now, and not when the work is done, if `target` is no place for a file of the format."""
     suffix = FORMATS[kind].suffix
     if target.suffix.lower() != suffix and suffix:  # by which several loaders choose
-        raise cli.UsageError(f"{target} does not end in {suffix}, as a {kind} file does.")
-    cli.check_place(target, "file" if suffix else "folder")
+        raise UsageError(f"{target} does not end in {suffix}, as a {kind} file does.")
+    check_place(target, "file" if suffix else "folder")
     if target.exists() and not overwrite:
-        raise cli.CommandError(f"{target} exists already; --overwrite replaces it.")
+        raise CommandError(f"{target} exists already; --overwrite replaces it.")
     if target.is_dir() and not (kind == "saved_model" and (target / "saved_model.pb").is_file()):
-        raise cli.CommandError(f"{target} is a folder of something else, which is not replaced.")
+        raise CommandError(f"{target} is a folder of something else, which is not replaced.")
     if target.exists() and not target.is_dir() and not suffix:
-        raise cli.CommandError(f"{target} is a file, and a SavedModel is a folder.")
+        raise CommandError(f"{target} is a file, and a SavedModel is a folder.")
 
 
 def check_modules(kind):
     """Raise CommandError if the format needs a module that is not installed."""
     if missing := [name for name in FORMATS[kind].needs if importlib.util.find_spec(name) is None]:
         extra = "pip install 'video-super-resolution[export]'"
-        raise cli.CommandError(f"--format {kind} needs {' and '.join(missing)}: {extra}.")
+        raise CommandError(f"--format {kind} needs {' and '.join(missing)}: {extra}.")
 
 
 def facts_of(weights):

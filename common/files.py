@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what may stand in them."""
+"""Files that appear whole or not at all: where they may, and what may stand in them."""
 
 import errno
 import math
@@ -6,6 +6,8 @@ import os
 import secrets
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from common.errors import CommandError
 
 
 @contextmanager
@@ -99,3 +101,18 @@ def finite(value):
     if isinstance(value, (list, tuple)):
         return [finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def check_place(path, what):
+    """Raise CommandError now, and not when the work is done, if `what` cannot be written to `path`."""
+    folder = Path(path).resolve().parent
+    folder = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise CommandError(f"The {what} {path} cannot be written there.")
+
+
+def existing_folder(path):
+    """`path` as a Path; raises CommandError unless it is a folder."""
+    if not Path(path).is_dir():
+        raise CommandError(f"{path} is no folder.")
+    return Path(path)

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from common.cli import CommandError, UsageError, frame_bar
+from common.errors import CommandError, UsageError
 from common.jobs import Job
 from common.metrics import psnr
+from common.progress import frame_bar
 from common.resize import resize
 from common.stages import Behind, ahead
 from common.upscaler import Upscaler
-from common.video import Frame, becomes_pictures, is_pictures, open_video, open_writer
+from common.video import VIDEO_SUFFIXES, Frame, becomes_pictures, is_pictures, is_video, open_video, open_writer
 from common.video_reader import is_pattern
 from common.video_writer import holds_films
 from common.weights import shipped_scales, weights_for
@@ -165,8 +166,6 @@ def peers(lumas, upscaler):
 
 def is_film(source, target):
     """Whether enlarging `source` into `target` is work on a video: one of them is one, or pictures numbered as one."""
-    from common.video import VIDEO_SUFFIXES, is_video
-
     if target is not None and (target == "-" or Path(target).suffix.lower() in VIDEO_SUFFIXES):
         return True
     return source is not None and is_video(source)

@@ -15,8 +15,8 @@ import warnings
 
 import numpy as np
 
+from common.errors import WeightsError
 from common.networks import SRResNet
-from common.weights import WeightsError
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".tar")  # the last of .pth.tar
 WRAPPERS = ("state_dict", "model_state_dict", "g_state_dict", "model", "generator", "netG", "params", "params_ema")

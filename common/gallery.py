@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from common import __version__
-from common.cli import CommandError, check_place
-from common.files import written_whole
+from common.errors import CommandError
+from common.files import check_place, written_whole
 from common.images import Picture
 from common.upscaler import from_unit, to_unit
 

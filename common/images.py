@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.errors import reason_of
 from common.files import written_whole
 from common.tags import (
     DAMAGED_TAGS,
@@ -194,7 +195,7 @@ def _read_bytes(path):
     except MemoryError as error:
         raise PictureError(f"{path} needs more memory than there is") from error
     except (OSError, ValueError) as error:
-        raise PictureError(f"{path} cannot be read: {_reason(error)}") from error
+        raise PictureError(f"{path} cannot be read: {reason_of(error)}") from error
     if not data:
         raise PictureError(f"{path} is empty")
     if kind is None:
@@ -212,11 +213,6 @@ def _rest(file, path):
         yield piece
     if size > limit:
         raise PictureError(f"{path} is too large: no more than {limit >> 20} MB of it are read")
-
-
-def _reason(error):
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return text.splitlines()[0].rstrip(".")
 
 
 def _check_size(width, height):
@@ -619,7 +615,7 @@ def write_picture(path, picture, quality=95, overwrite=False):
         with written_whole(path, overwrite) as partial, open(partial, "xb") as file:
             form.encode(stored, file, quality)
     except Exception as error:
-        raise PictureError(f"{path} cannot be written: {_reason(error)}") from error
+        raise PictureError(f"{path} cannot be written: {reason_of(error)}") from error
     return losses
 
 

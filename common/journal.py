@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import asdict
 
 from common import __version__
-from common.cli import CommandError
+from common.errors import CommandError
 from common.sealed import DamageError, SealedFile
 from common.segment_work import SegmentFile
 from common.segments import MOST_FRAMES, Segment, SegmentError

@@ -1,13 +1,11 @@
 """Which pictures and clips the known test sets are made of, as hashes of what is in them, whatever the file format.
 
-    python -m common.manifest FOLDER...    prints the rows of `KNOWN` for other folders
+    python -m common.material FOLDER...    prints the rows of `KNOWN` for other folders
 
 "The pictures that the papers used" means: bicubic interpolation of exactly these gives the papers' bicubic figures.
 """
 
 import hashlib
-import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -93,17 +91,3 @@ def _most_like(name, hashes):
     by_name = [known for known in KNOWN if known.casefold() == name.casefold()]
     by_content = [known for known, content in KNOWN.items() if set(content.values()) & set(hashes.values())]
     return next(iter(by_name + by_content), None)
-
-
-def main(folders):
-    from common.material import find_sets
-
-    for one in find_sets([Path(folder) for folder in folders]):
-        print(f'    "{one.name}": {{')
-        for item in one.items:
-            print(f'        "{item.path.name}": "{item.hash}",')
-        print("    },")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

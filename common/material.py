@@ -106,3 +106,16 @@ def _item(path):
     with open_video(path) as reader:
         digest = clip_hash(noted(reader))
     return Item(path, digest, (len(shapes), *shapes[0]))
+
+
+def main(folders):
+    """Print the rows of `common.manifest.KNOWN` for the test sets in `folders`."""
+    for one in find_sets([Path(folder) for folder in folders]):
+        print(f'    "{one.name}": {{')
+        for item in one.items:
+            print(f'        "{item.path.name}": "{item.hash}",')
+        print("    },")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -5,7 +5,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
-from common.cli import CommandError, UsageError
+from common.errors import CommandError, UsageError
 from common.film_frames import FilmFrames
 from common.films import FilmJob
 from common.joining import join

@@ -13,6 +13,7 @@ import threading
 from contextlib import contextmanager
 
 from common import cli
+from common.errors import CommandError, UsageError, sentence
 from common.weights import weights_for
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -40,9 +41,9 @@ def serve(arguments, enlarge):
     for flag, value in vars(arguments).items():
         if flag not in (*OF_THE_PAGE, *OF_ALL_JOBS) and value is not None and value is not False:  # but 0 is a --crf
             what = "An input" if flag == "bare" else f"--{flag}"
-            raise cli.UsageError(f"{what} has no place beside --serve.")
+            raise UsageError(f"{what} has no place beside --serve.")
     if importlib.util.find_spec("gradio") is None:
-        raise cli.CommandError("The page needs Gradio: pip install 'video-super-resolution[demo]'.")
+        raise CommandError("The page needs Gradio: pip install 'video-super-resolution[demo]'.")
     weights_for(arguments.model, arguments.scale)  # says which there are, if not these
     host, port = arguments.host or LOOPBACK[0], PORT if arguments.port is None else arguments.port
     with listen(host, port) as listener, scratch() as folder:
@@ -69,8 +70,8 @@ def listen(host, port):
         return socket.create_server((host, port), family=family)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise cli.CommandError(f"Port {port} of {host} is taken; --port names another, 0 any free one.") from None
-        raise cli.CommandError(f"{host} port {port} cannot be used: {cli.sentence(error)}") from None
+            raise CommandError(f"Port {port} of {host} is taken; --port names another, 0 any free one.") from None
+        raise CommandError(f"{host} port {port} cannot be used: {sentence(error)}") from None
 
 
 @contextmanager

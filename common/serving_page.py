@@ -10,7 +10,7 @@ from urllib.parse import quote
 import gradio
 
 from common.backend import FRAMEWORKS
-from common.cli import CommandError
+from common.errors import CommandError
 from common.networks import NETWORKS
 from common.serving_work import STOPPED
 from common.weights import shipped_scales

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from common import cli
 from common.comparison import Comparison
+from common.errors import CommandError, sentence
 from common.films import is_film
 from common.images import picture_size
 from common.upscaler import Upscaler
@@ -50,7 +50,7 @@ class Limits:
             (float(seconds), self.seconds, "lasts {:.1f} seconds, and this page takes up to {:g}"),
         ):
             if value > limit:
-                raise cli.CommandError(f"{name} {above.format(value, limit)}; the command line has no such limit.")
+                raise CommandError(f"{name} {above.format(value, limit)}; the command line has no such limit.")
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Watched(Upscaler):
         done, whole = 0, low.shape[0] * low.shape[1] * self.scale**2
         for (rows, columns), output in super().tiles(low, convert):
             if self.stop.is_set():
-                raise cli.CommandError(STOPPED)
+                raise CommandError(STOPPED)
             yield (rows, columns), output
             done += output.shape[0] * output.shape[1]
             if self.sight.seconds is None:
@@ -222,14 +222,14 @@ class Workshop:
             visitor.stop = stop = threading.Event()
             self.change.wait_for(lambda: self.jobs < self.most or stop.is_set())
             if stop.is_set():
-                raise cli.CommandError(STOPPED)
+                raise CommandError(STOPPED)
             self.jobs += 1
         try:
             folder.mkdir()
             yield folder, stop
             with self.change:
                 if self.visitors.get(session) is not visitor:
-                    raise cli.CommandError(STOPPED)
+                    raise CommandError(STOPPED)
                 visitor.folders.append(folder)
         except BaseException:
             remove(folder)
@@ -247,11 +247,11 @@ class Workshop:
         except Exception as error:
             if self.arguments.debug:
                 traceback.print_exc()
-            raise cli.CommandError(bare(cli.sentence(error), folder)) from error
+            raise CommandError(bare(sentence(error), folder)) from error
 
     def _enlarged(self, folder, upload, choice, tell, stop):
         if not upload.exists():
-            raise cli.CommandError(f"{upload.name} is no longer here; drop it again.")
+            raise CommandError(f"{upload.name} is no longer here; drop it again.")
         source = folder / upload.name
         try:
             os.link(upload, source)

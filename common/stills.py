@@ -4,9 +4,14 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from common.cli import CommandError, ProgressBar
+from common.errors import CommandError
 from common.images import WRITABLE_SUFFIXES, PictureError, find_pictures, read_picture, write_picture
 from common.jobs import Job
+from common.metrics import compare, papers_protocol
+from common.patches import crop_to_multiple
+from common.progress import ProgressBar
+from common.resize import resize
+from common.upscaler import to_unit
 from common.video_pictures import pattern_of
 
 
@@ -84,11 +89,7 @@ class StillsJob(Job):
 
     def _photograph(self, target):
         """Shrink an embedded photograph, enlarge it again and say how near that comes to the original."""
-        from common.metrics import compare, papers_protocol
-        from common.patches import crop_to_multiple
-        from common.resize import resize
         from common.samples import DEMONSTRATION, photograph
-        from common.upscaler import to_unit
 
         scale, name = self.upscaler.scale, DEMONSTRATION
         target = Path(target) if target else self._beside(Path(f"{name}.png"))

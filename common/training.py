@@ -6,7 +6,6 @@ the same named arrays, so a checkpoint of one framework continues in the other.
 
 import json
 import math
-import signal
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -15,25 +14,20 @@ from pathlib import Path
 import numpy as np
 
 from common import backend
-from common.dataset import Dataset, crop_for_measuring
+from common.dataset import Dataset
+from common.errors import TrainingError, WeightsError
+from common.interruption import Interruption
 from common.logs import Log, is_in_use, read_log
-from common.metrics import compare, papers_protocol
 from common.networks import VGG19, Network, described_network, network
-from common.patches import crop_to_multiple, neighbours
 from common.processes import Alone, Lost
 from common.recipes import Recipe
-from common.resize import resize
 from common.starting import started
-from common.upscaler import Upscaler, from_unit
+from common.validation import Validator
 from common.vgg import vgg_tensors
-from common.weights import Weights, WeightsError, initial_tensors, read_safetensors, save_weights, write_safetensors
+from common.weights import Weights, initial_tensors, read_safetensors, save_weights, write_safetensors
 
 VALIDATIONS = 20  # a run is validated this many times, and a checkpoint written each time
 CHECKED_EVERY = 25  # steps between looks at the loss, which on a GPU make the host wait
-
-
-class TrainingError(RuntimeError):
-    """A run that cannot go on; the message is one sentence."""
 
 
 class Interrupted(Exception):
@@ -352,95 +346,3 @@ def completed(identity):
         defaults = json.loads(json.dumps(asdict(Recipe())))
         return [name, described_network(name, spec), {**defaults, **recipe}, *rest], *data
     return None
-
-
-def centre(picture, size):
-    """The middle (at most size, at most size, C) of a picture (H, W, C); all of it if `size` is 0."""
-    top, left = (max(0, side - size) // 2 for side in picture.shape[:2])
-    return picture[top : top + size, left : left + size] if size else picture
-
-
-def middle_of(window, spec):
-    """The frame that is enlarged, (H, W, C), of a window (H, W, C frames)."""
-    first = spec.frames // 2 * spec.channels
-    return window[..., first : first + spec.channels]
-
-
-class Validator:
-    """PSNR on the pictures held back, by the papers' protocol; call it with weights."""
-
-    def __init__(self, run, dataset, tensors):
-        self.spec = spec = run.spec
-        self.scale = spec.scale
-        self.size = run.recipe.validation_size // self.scale * self.scale
-        self.upscaler = Upscaler(Weights(run.name, run.spec, tensors), run.framework, run.device, "fp32")
-        self.truths, self.lows = [], []
-        for _, pixels in dataset.validation():
-            self._add(pixels)
-        if not self.truths:
-            raise TrainingError(f"{run.dataset} holds back no picture large enough to validate with.")
-        self.bicubic = self._mean_psnr([resize(middle_of(low, spec), self.scale) for low in self.lows])
-
-    def _add(self, pixels):
-        """Hold a picture (H, W, C), or the middle frame of a clip (T, H, W, 1) with those around it."""
-        spec = self.spec
-        clip = pixels if pixels.ndim == 4 else pixels[None]
-        times = neighbours(len(clip) // 2, spec.frames // 2, 0, len(clip) - 1)
-        frames = [centre(crop_for_measuring(clip[time], spec), self.size) for time in times]
-        truth = frames[len(frames) // 2]
-        if min(truth.shape[:2]) > 2 * self.scale:
-            self.truths.append(truth)
-            self.lows.append(np.concatenate([resize(frame, 1 / self.scale) for frame in frames], axis=-1))
-
-    def __call__(self, tensors):
-        """(mean figures in dB by name, the first picture as (H, W, C) uint8).
-
-        For a network that estimates motion, the PSNR of a neighbour to the middle frame as it is and moved onto it:
-        one that learns nothing leaves them equal.
-        """
-        self.upscaler.function.load(tensors)
-        outputs = [self.upscaler.planes(low) for low in self.lows]
-        figures = {"psnr": self._mean_psnr(outputs), "bicubic_psnr": self.bicubic}
-        if self.spec.estimates_motion:
-            moved = [self.upscaler.function.compensated(low[None])[0] for low in map(self._whole_grid, self.lows)]
-            figures["neighbour_psnr"] = self._neighbours_psnr(self.lows)
-            figures["compensated_psnr"] = self._neighbours_psnr(moved)
-        return figures, from_unit(np.nan_to_num(outputs[0]), np.uint8)
-
-    def _whole_grid(self, low):
-        return crop_to_multiple(low, self.spec.grid)
-
-    def _neighbours_psnr(self, windows):
-        """Mean PSNR of the neighbours to the middle frame of `windows` (H, W, frames)."""
-        protocol, figures = papers_protocol(self.scale), []
-        for window in map(self._whole_grid, windows):
-            middle = middle_of(window, self.spec)
-            others = [window[..., [t]] for t in range(self.spec.frames) if t != self.spec.frames // 2]
-            figures += [compare(middle, other, protocol)["psnr"] for other in others]
-        return float(np.mean(figures))
-
-    def _mean_psnr(self, outputs):
-        protocol = papers_protocol(self.scale)
-        pairs = zip(self.truths, outputs, strict=True)
-        return float(np.mean([compare(truth, output, protocol)["psnr"] for truth, output in pairs]))
-
-
-class Interruption:
-    """Turns the first Ctrl-C (or a polite request to end) into the flag `asked`; a second one stops at once."""
-
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-    def __enter__(self):
-        self.asked, self.before = False, {}
-        with suppress(ValueError):  # not in the main thread, where no signals arrive
-            self.before = {number: signal.signal(number, self._ask) for number in self.SIGNALS}
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number, frame):
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True

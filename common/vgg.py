@@ -4,8 +4,8 @@ import os
 
 import numpy as np
 
+from common.errors import WeightsError, reason_of
 from common.hdf5 import check_readable, damage_explained
-from common.weights import WeightsError
 
 NAME = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 URL = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg19/{NAME}"
@@ -26,15 +26,15 @@ def fetched():
     except ImportError:
         reason = "pooch is not installed"
     except Exception as error:  # noqa: BLE001 - whatever hinders it, the way round is the same
-        reason = _innermost(error)
+        reason = reason_of(_innermost(error))
     raise WeightsError(f"VGG19's weights cannot be fetched from {URL} ({reason}): give the file as --vgg_weights.")
 
 
 def _innermost(error):
-    """What lies behind an error of the network, without what each library around it says."""
+    """The error of the network behind one, without what each library around it says."""
     while behind := error.__cause__ or error.__context__:
         error = behind
-    return getattr(error, "strerror", None) or str(error).splitlines()[0] or type(error).__name__
+    return error
 
 
 def vgg_tensors(path, spec):

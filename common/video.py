@@ -16,10 +16,12 @@ a video, and says what a video is. PyAV is imported when a video is opened.
 import sys
 from pathlib import Path
 
+from common.images import PICTURE_SUFFIXES
 from common.video_frames import Frame, PixelLayout, VideoError, frame_of_rgb, rgb_of_frame
 from common.video_info import StreamInfo, VideoInfo
+from common.video_pictures import PictureReader, PictureWriter
 from common.video_reader import VIDEO_SUFFIXES, VideoReader, is_pattern, is_video
-from common.video_recipes import cut, join, main, split
+from common.video_recipes import cut, join, split
 from common.video_writer import VideoWriter, info_of_frames
 
 __all__ = [
@@ -51,8 +53,6 @@ def open_video(source, rate=25, **options):
     rate: frames a second of pictures. options: those of `VideoReader`. Raises VideoError.
     """
     if is_pictures(source):
-        from common.video_pictures import PictureReader
-
         return PictureReader(source, rate)
     return VideoReader(source, **options)
 
@@ -64,8 +64,6 @@ def open_writer(target, template=None, **options):
     VideoError.
     """
     if becomes_pictures(target):
-        from common.video_pictures import PictureWriter
-
         known = ("info", "scale", "overwrite", "first_number")
         return PictureWriter(target, template, **{key: options[key] for key in known if key in options})
     return VideoWriter(target, template, **options)
@@ -73,8 +71,6 @@ def open_writer(target, template=None, **options):
 
 def is_pictures(path):
     """Whether `path` is a folder of pictures, a pattern of them, or one picture, which have no times of their own."""
-    from common.images import PICTURE_SUFFIXES
-
     if not _is_path(path):
         return False
     suffix = Path(path).suffix.lower()
@@ -91,4 +87,6 @@ def _is_path(source):
 
 
 if __name__ == "__main__":
+    from common.video_commands import main  # here alone: the library needs no command line
+
     sys.exit(main())

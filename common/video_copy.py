@@ -7,8 +7,9 @@ from collections import deque
 from contextlib import suppress
 from fractions import Fraction
 
+from common.errors import reason_of
 from common.video_codecs import MATROSKA_FAMILY, MOV_FAMILY
-from common.video_reader import clear_errors, is_cover, reason_of
+from common.video_reader import clear_errors, is_cover
 
 HELD_BYTES = 64 << 20  # of copied packets that may wait for the video to catch up
 LONGEST_REORDERING = 16  # pictures that H.264 and H.265 may decode before they are shown

@@ -14,6 +14,8 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+from common.errors import reason_of
+from common.images import PICTURE_SUFFIXES
 from common.video_frames import Frame, VideoError, converted, layout_of_frame, planes_of
 from common.video_info import describe
 from common.video_timeline import Timeline
@@ -41,8 +43,6 @@ def is_video(source):
 
     "-" and patterns such as "frames/%05d.png" are videos; folders are not; a GIF is one if it moves.
     """
-    from common.images import PICTURE_SUFFIXES
-
     if hasattr(source, "read") or str(source) == "-" or is_pattern(source):
         return True
     suffix = Path(source).suffix.lower()
@@ -69,14 +69,6 @@ def clear_errors(name, action="read"):
         raise
     except (FFmpegError, OSError, ValueError) as error:
         raise VideoError(f"{name} cannot be {action}: {reason_of(error)}") from error
-
-
-def reason_of(error):
-    """What went wrong, without error numbers and file names."""
-    if type(error).__name__ == "PyAVCallbackError":  # a file object raised something
-        error = error.__cause__ or error.__context__ or error
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return text.splitlines()[0].rstrip(".")
 
 
 class VideoReader:

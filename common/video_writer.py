@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.errors import reason_of
 from common.files import put_in_place, temporary_beside
 from common.video_codecs import (
     FILM_CONTAINERS,
@@ -37,7 +38,7 @@ from common.video_copy import (
 )
 from common.video_frames import VideoError, av_frame_of, converted, layout_of, layout_of_frame
 from common.video_info import VideoInfo
-from common.video_reader import clear_errors, reason_of
+from common.video_reader import clear_errors
 
 # Matroska can begin before zero, as sound with a run-in does; else FFmpeg would move all streams.
 MUXER_OPTIONS = {"matroska": {"avoid_negative_ts": "disabled"}, "webm": {"avoid_negative_ts": "disabled"}}

@@ -15,15 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from common import __version__
+from common.errors import WeightsError
 from common.files import written_whole
+from common.foreign import SUFFIXES, read_state_dict, srresnet_of
 from common.networks import NETWORKS, Network, SRResNet, described_network, network
 
 FOLDER = Path(__file__).resolve().parent.parent / "weights"
 SUMS = "SHA256SUMS"  # in it, as `sha256sum --check` takes it
-
-
-class WeightsError(ValueError):
-    """A weights file that cannot be used; the message is one sentence."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +136,6 @@ def load_weights(path, name=None):
     Raises WeightsError, one sentence, for a file that is missing, no safetensors, damaged, or does not hold exactly the
     weights of the network it names.
     """
-    from common.foreign import SUFFIXES, read_state_dict, srresnet_of
-
     if Path(path).suffix.lower() in SUFFIXES:
         spec, tensors = srresnet_of(read_state_dict(path), path)
         name = name if issubclass(NETWORKS.get(name, Network), SRResNet) else "srresnet"

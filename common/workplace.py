@@ -8,7 +8,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from common.cli import CommandError
+from common.errors import CommandError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 UNFINISHED = re.compile(r"\.[0-9a-f]+\.part.*|film\..*")

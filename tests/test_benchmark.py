@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from clips import av_frame
 
-from common import benchmark, cli, evaluation, plots, speed, tables
+from common import benchmark, cli, evaluation, material, plots, speed, tables
 from common.benchmark_report import weights_hash
 from common.color import luma
 from common.evaluation import Bicubic, blur, clip_figures, evaluate, evaluate_clip
@@ -374,6 +374,12 @@ def test_hashes_are_of_the_pixels(channels, make_pixels, tmp_path):
     assert hashes == {picture_hash(pixels)}
     assert picture_hash(pixels) != picture_hash(pixels.reshape(30, 20, channels))
     assert clip_hash([Frame(pixels[..., 0])]) != clip_hash([Frame(pixels[..., 0])] * 2)
+
+
+def test_rows_for_the_known_sets_are_printed(data, make_pixels, capsys):
+    material.main([data / "stills"])
+    rows = [f'"a.png": "{picture_hash(make_pixels(36, 42))}",', f'"b.png": "{picture_hash(make_pixels(39, 33, 1))}",']
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()] == ['"stills": {', *rows, "},"]
 
 
 def test_the_shared_test_sets_are_the_papers(shared_data):

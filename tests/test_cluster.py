@@ -19,10 +19,10 @@ from clips import make_clip
 from kill_and_resume import read
 
 import super_resolve
-from common.cli import CommandError
 from common.cluster import ENVIRONMENT, TRIES, Crew, DismissedError, Hand, Task
 from common.cluster_job import ClusterFilmJob, film_names, said
 from common.cluster_worker import Worker, sendable
+from common.errors import CommandError
 from common.images import Picture, PictureError, read_picture, write_picture
 from common.networks import network
 from common.video_frames import VideoError

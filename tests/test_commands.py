@@ -14,9 +14,10 @@ from clips import make_clip
 
 import main
 import super_resolve
-from common import __version__, cli
+from common import __version__, cli, experiments
 from common.images import Picture, find_pictures, read_picture, write_picture
 from common.networks import network
+from common.progress import ProgressBar
 from common.weights import Weights, initial_tensors, load_weights, save_weights
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -202,10 +203,10 @@ def test_the_original_flags_and_defaults():
     assert defaults["model"] == "srcnn"
     assert defaults["framework"] == "tensorflow"
     assert (defaults["scale"], defaults["c_dim"]) == (3, 1)
-    recipe = cli.changed(network("srcnn").recipe, main.parser().parse_args([]))
+    recipe = experiments.changed(network("srcnn").recipe, main.parser().parse_args([]))
     assert (recipe.batch_size, recipe.image_size, recipe.label_size, recipe.stride) == (128, 33, 21, 14)
     line = "--epoch 2 --batch_size 64 --image_size 21 --label_size 9 --learning_rate 0.001 --checkpoint_dir a"
-    recipe = cli.changed(network("srcnn").recipe, main.parser().parse_args([*line.split(), "--sample_dir=b"]))
+    recipe = experiments.changed(network("srcnn").recipe, main.parser().parse_args([*line.split(), "--sample_dir=b"]))
     assert (recipe.batch_size, recipe.image_size, recipe.label_size, recipe.learning_rate) == (64, 21, 9, 0.001)
 
 
@@ -1004,7 +1005,7 @@ def test_threads_can_be_chosen(framework, picture, weights, call, tmp_path):
 
 
 def test_what_was_done_before_says_nothing_of_the_time_that_is_left():
-    with cli.ProgressBar("Training") as bar:
+    with ProgressBar("Training") as bar:
         bar(0.75, 300, {})
         bar.bar.start_t -= 60  # a minute, in which two hundredths were done
         bar(0.77, 308, {})

@@ -19,7 +19,7 @@ from torch.distributed.run import get_args_parser as torchrun_parser
 
 import main
 import super_resolve
-from common import benchmark, cli, experiments, export, processes, speed, video_recipes
+from common import benchmark, cli, experiments, export, processes, speed, video_commands
 from common.images import Picture, write_picture
 from common.networks import NETWORKS, network
 from common.weights import Weights, initial_tensors, save_weights
@@ -31,7 +31,7 @@ ADDING = "## Adding a sixth network"  # the section whose commands are those of 
 PROGRAMS = {
     "main.py": (main.parser, main.main),
     "super_resolve.py": (super_resolve.parser, super_resolve.main),
-    "common.video": (video_recipes._parser, video_recipes.main),
+    "common.video": (video_commands.parser, video_commands.main),
     "common.benchmark": (benchmark.parser, benchmark.main),
     "common.export": (export.parser, export.main),
 }
@@ -184,7 +184,7 @@ def check_arguments(name, arguments, capsys):
         spec = experiments.asked_network(parsed)
         experiments.layer_rates(parsed.layer_rate or [], spec)
         assert not parsed.part or spec.recipe_for(parsed.part)
-        experiments.check_of_use(parsed, spec, cli.changed(spec.recipe, parsed))
+        experiments.check_of_use(parsed, spec, experiments.changed(spec.recipe, parsed))
     return parsed
 
 

@@ -11,12 +11,13 @@ import pytest
 
 import main
 from common import backend
+from common.errors import WeightsError
 from common.images import Picture, write_picture
 from common.networks import network
 from common.samples import photograph
 from common.starting import StartError, started
 from common.upscaler import Upscaler
-from common.weights import Weights, WeightsError, initial_tensors, load_weights, save_weights, weights_for
+from common.weights import Weights, initial_tensors, load_weights, save_weights, weights_for
 
 FRAMEWORKS = ("tensorflow", "torch")
 SMALL = {"recursions": 3, "width": 16}

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 import super_resolve
+from common.errors import WeightsError
 from common.foreign import SUFFIXES
 from common.networks import network
 from common.upscaler import Upscaler
-from common.weights import Weights, WeightsError, initial_tensors, load_weights, save_weights, weights_for
+from common.weights import Weights, initial_tensors, load_weights, save_weights, weights_for
 
 torch = pytest.importorskip("torch")
 nn = torch.nn

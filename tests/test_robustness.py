@@ -7,7 +7,7 @@ from limits import largest_file
 
 import main
 import super_resolve
-from common import video_recipes
+from common import video_commands
 from common.dataset import Source, build
 from common.files import written_whole
 from common.images import Picture, write_picture
@@ -34,11 +34,11 @@ def material(tmp_path, monkeypatch):
 
 
 ON_A_FULL_DISK = {
-    "cut": (video_recipes, "cut film.mkv out/cut.mkv", "error: out/cut.mkv cannot be written: File too large."),
+    "cut": (video_commands, "cut film.mkv out/cut.mkv", "Error: out/cut.mkv cannot be written: File too large."),
     "split": (
-        video_recipes,
+        video_commands,
         "split film.mkv out/frames",
-        "error: out/frames/00001.png cannot be written: File too large.",
+        "Error: out/frames/00001.png cannot be written: File too large.",
     ),
     "page": (
         super_resolve,
@@ -61,7 +61,7 @@ ON_A_FULL_DISK = {
 @pytest.mark.parametrize("case", ON_A_FULL_DISK)
 def test_a_full_disk_is_one_sentence_with_a_name_that_is_known(case, material, capsys):
     program, line, said = ON_A_FULL_DISK[case]
-    with largest_file(4_000 if program is video_recipes else 60_000):
+    with largest_file(4_000 if program is video_commands else 60_000):
         code = program.main(line.split())
     assert code == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith(said)

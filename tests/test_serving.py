@@ -21,6 +21,7 @@ from PIL import Image
 
 import super_resolve
 from common import cli, serving_work
+from common.errors import CommandError
 from common.images import Picture, read_picture, write_picture
 from common.metrics import psnr
 from common.sample_film import write_small_film
@@ -364,7 +365,7 @@ def test_limits_are_checked_before_the_work(tmp_path, workshop, make_pixels):
         ("heavy.png", "heavy.png has 0 MB, and this page takes up to 0.05"),
         ("large.tif", "large.tif has 0.0 megapixels, and this page takes up to 0.01"),
     ):
-        with pytest.raises(cli.CommandError, match=re.escape(words)):
+        with pytest.raises(CommandError, match=re.escape(words)):
             workshop.look("visitor", tmp_path / name)
 
 
@@ -384,7 +385,7 @@ def test_a_clip_that_is_longer_than_it_says_is_ended(tmp_path, workshop, monkeyp
     make_clip(tmp_path / "clip.mkv", range(0, 2000, 40), codec="libx264", options={"crf": "40"})
     seen = serving_work.look_at(tmp_path / "clip.mkv", Limits())
     monkeypatch.setattr(serving_work, "look_at", lambda *_: seen)
-    with pytest.raises(cli.CommandError, match=r"clip.mkv lasts 0\.5 seconds"):
+    with pytest.raises(CommandError, match=r"clip.mkv lasts 0\.5 seconds"):
         workshop.work("visitor", tmp_path / "clip.mkv", CHOICE, silent)
     assert not any(workshop.folder.iterdir())
 
@@ -414,7 +415,7 @@ def test_work_is_ended_by_its_visitor_and_by_the_end_of_the_page(workshop, pictu
 
     monkeypatch.setattr(serving_work, "PATIENCE", 0)
     workshop.arguments.tile = 8
-    with pytest.raises(cli.CommandError, match=r"^Stopped\.$"):
+    with pytest.raises(CommandError, match=r"^Stopped\.$"):
         workshop.work("visitor", picture, CHOICE, interrupt)
     assert not any(workshop.folder.iterdir())
 
@@ -448,7 +449,7 @@ def test_who_waits_can_stop_waiting(workshop, picture):
     def wait():
         try:
             workshop.work("second", picture, CHOICE, silent)
-        except cli.CommandError as error:
+        except CommandError as error:
             said.append(str(error))
 
     first = threading.Thread(target=workshop.work, args=("first", picture, CHOICE, tell))
@@ -486,5 +487,5 @@ def test_files_go_with_their_visitor_and_after_an_hour(workshop, picture, monkey
     assert workshop.file(kept.name, "a_espcn_x2.png") is None
     workshop.leave("first")
     assert not uploads[0].exists()
-    with pytest.raises(cli.CommandError, match=r"^a\.png is no longer here; drop it again\.$"):
+    with pytest.raises(CommandError, match=r"^a\.png is no longer here; drop it again\.$"):
         workshop.work("first", uploads[0], CHOICE, silent)

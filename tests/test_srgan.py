@@ -14,11 +14,12 @@ import main
 from common import backend, experiments, vgg
 from common import training as runs
 from common.dataset import Source, build
+from common.errors import WeightsError
 from common.images import Picture, write_picture
 from common.networks import VGG19, Discriminator, network
 from common.training import Run
 from common.vgg import fetched, vgg_tensors
-from common.weights import WeightsError, initial_tensors, load_weights, read_safetensors
+from common.weights import initial_tensors, load_weights, read_safetensors
 
 FRAMEWORKS = ("tensorflow", "torch")
 SPEC = network("srgan", blocks=1, width=4)

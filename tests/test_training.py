@@ -12,11 +12,12 @@ from safetensors.numpy import save_file
 
 from common import training
 from common.dataset import Dataset, Source, build
+from common.errors import TrainingError
 from common.images import Picture, write_picture
 from common.logs import Log
 from common.networks import network
 from common.starting import StartError, started
-from common.training import Interrupted, Run, TrainingError, train
+from common.training import Interrupted, Run, train
 from common.weights import load_weights, read_safetensors
 
 FRAMEWORKS = ("tensorflow", "torch")

@@ -36,8 +36,8 @@ from common.video import (
     open_writer,
     rgb_of_frame,
 )
+from common.video_commands import main
 from common.video_frames import av_frame_of, converted, layout_of, planes_of, requantised
-from common.video_recipes import main
 
 ROOT = Path(__file__).parent.parent
 CHECKED_MEMORY = "/lib/x86_64-linux-gnu/libc_malloc_debug.so.0"
@@ -1174,9 +1174,9 @@ def test_cut_needs_a_container_for_the_video(tmp_path, long_clip, suffix, reason
 @pytest.mark.parametrize("options", [["--duration", "0"], ["--crf", "20"], ["--codec", "h264"]], ids=str)
 def test_options_that_mean_nothing_to_a_cut_are_wrong_usage(tmp_path, options, capsys):
     clips.make_clip(tmp_path / "in.mkv", [0, 40])
-    with pytest.raises(SystemExit) as caught:
-        main(["cut", str(tmp_path / "in.mkv"), str(tmp_path / "out.mkv"), *options])
-    assert caught.value.code == 2 and "cut: error: " in capsys.readouterr().err
+    assert main(["cut", str(tmp_path / "in.mkv"), str(tmp_path / "out.mkv"), *options]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("Error: ")
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
 
 
@@ -1270,10 +1270,33 @@ def test_the_commands_run_as_a_module(tmp_path, long_clip):
             assert len(list(reader)) == number and len(reader.info.streams) == 2
 
 
+@pytest.mark.parametrize(
+    "problem, code, words",
+    [
+        (TypeError("of a codec"), 1, "Error: TypeError: of a codec."),
+        (KeyboardInterrupt(), 130, "Interrupted."),
+    ],
+    ids=["a mistake", "Ctrl-C"],
+)
+def test_whatever_ends_a_recipe_is_one_line(tmp_path, monkeypatch, capsys, problem, code, words):
+    def failing(*_, **__):
+        raise problem
+
+    monkeypatch.setattr("common.video_commands.join", failing)
+    assert main(["join", str(tmp_path), str(tmp_path / "out.mkv")]) == code
+    assert capsys.readouterr().err == f"{words}\n"
+
+
+def test_a_recipe_shows_the_traceback_on_demand(tmp_path, capsys):
+    assert main(["info", str(tmp_path / "missing.mkv"), "--debug"]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("Traceback") and said[-1].startswith("Error: ")
+
+
 def test_help_answers_without_loading_anything(tmp_path):
     program = (
-        "import sys\nsys.argv = ['video', 'cut', '--help']\nimport common.video\n"
-        "try: common.video.main()\nexcept SystemExit: pass\n"
+        "import runpy, sys\nsys.argv = ['video', 'cut', '--help']\n"
+        "try: runpy.run_module('common.video', run_name='__main__')\nexcept SystemExit: pass\n"
         "print([name for name in ('av', 'torch', 'tensorflow', 'cv2', 'PIL') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)

@@ -10,8 +10,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from common import weights as module
+from common.errors import WeightsError
 from common.networks import NETWORKS, network
-from common.weights import Weights, WeightsError, initial_tensors, load_weights, save_weights, shipped, weights_for
+from common.weights import Weights, initial_tensors, load_weights, save_weights, shipped, weights_for
 
 SPEC = network("espcn", scale=3, widths=(8, 4))
 EVERY = [(name, scale) for name, kind in NETWORKS.items() for scale in kind.scales]

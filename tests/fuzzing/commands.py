@@ -15,20 +15,21 @@ from tqdm import tqdm
 
 import main
 import super_resolve
-from common import backend, cli, samples, training, video_recipes
+from common import backend, cli, experiments, samples, training, video_commands
 from common.dataset import DatasetError
+from common.errors import CommandError, TrainingError, WeightsError, sentence
 from common.images import Picture, PictureError, read_picture, write_picture
 from common.networks import network
 from common.processes import Alone
 from common.video import VideoError
-from common.weights import Weights, WeightsError, initial_tensors, save_weights
+from common.weights import Weights, initial_tensors, save_weights
 from fuzzing import datasets
 
 DOCUMENTED = ()  # nothing comes out of a command but its exit code
-SENTENCES = (cli.CommandError, PictureError, VideoError, WeightsError, DatasetError, training.TrainingError)
+SENTENCES = (CommandError, PictureError, VideoError, WeightsError, DatasetError, TrainingError)
 SENTENCES += (backend.BackendError, OSError)
 ROOT = Path(__file__).resolve().parent.parent.parent
-PROGRAMS = {"super_resolve.py": super_resolve, "main.py": main, "common.video": video_recipes}
+PROGRAMS = {"super_resolve.py": super_resolve, "main.py": main, "common.video": video_commands}
 PLACES = (
     *("in.png", "in.png", "in.png", "film.mkv", "photos", "%05d.png", "-", "set.h5", "w.safetensors", "half.png"),
     *("", ".", "..", "/proc", "/dev/null", "/dev/full", "nowhere/x", "-x.png", "--help.png", "é ü.png", "a" * 300),
@@ -66,7 +67,7 @@ def make(random, valid):
     program = random.choice(list(PROGRAMS))
     if program == "common.video":
         command = random.choice(("cut", "split", "join", "info"))
-        parser = video_recipes._parser()._subparsers._group_actions[0].choices[command]
+        parser = video_commands.parser()._subparsers._group_actions[0].choices[command]
         words = [command, *(_place(random) for _ in range(random.choice((1, 2, 2, 2, 3))))]
     else:
         parser = PROGRAMS[program].parser()
@@ -166,9 +167,10 @@ class replaced:
         self.new = [
             (backend, "load", lambda framework, part: runtime),
             (training, "train", lambda run, progress, group: report),
-            (samples, "write_photographs", lambda scratch: pictures),
+            (experiments, "write_photographs", lambda scratch: pictures),
             (samples, "photograph", lambda name: read_picture(pictures[0])),
             (cli, "sentence", strict_sentence),
+            (experiments, "sentence", strict_sentence),
         ]
 
     def __enter__(self):
@@ -181,11 +183,11 @@ class replaced:
             setattr(place, name, value)
 
 
-_sentence = cli.sentence
+_sentence = sentence
 
 
 def strict_sentence(error):
-    """`cli.sentence` for errors that were meant; any other is raised."""
+    """`sentence` for errors that were meant; any other is raised."""
     raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
     ours = type(error) in (ValueError, RuntimeError) and raised_in.is_relative_to(ROOT / "common")
     meant = ours or isinstance(error, SENTENCES)

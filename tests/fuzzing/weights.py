@@ -8,9 +8,10 @@ import zipfile
 import numpy as np
 from safetensors.numpy import save
 
+from common.errors import WeightsError
 from common.images import Picture
 from common.networks import network
-from common.weights import WeightsError, initial_tensors, load_weights
+from common.weights import initial_tensors, load_weights
 from fuzzing.mutations import changed_json, mutated
 
 DOCUMENTED = (WeightsError,)
