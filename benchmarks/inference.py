@@ -66,7 +66,7 @@ def ours(runner, weights, height, width):
     upscaler = Upscaler(weights, framework, "cpu", precision)
     spec = weights.network
     low = np.random.default_rng(0).random((height // spec.scale, width // spec.scale, spec.inputs), np.float32)
-    return repeated(lambda: upscaler.planes(low)), upscaler.function.precision
+    return repeated(lambda: upscaler.planes(low)), upscaler.runtime.precision
 
 
 def eager(weights, batch):

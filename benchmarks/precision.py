@@ -26,7 +26,7 @@ def measured(model, scale, framework, precision, pictures, plain=False):
     """(PSNR of each picture, seconds for all of them without reading and comparing)."""
     upscaler, spent = Upscaler(weights_for(model, scale), framework, "cpu", precision), 0.0
     if plain:
-        upscaler.function.graph = upscaler.function.model
+        upscaler.runtime.graph = upscaler.runtime.model
     network = upscaler.planes
 
     def timed(low):

@@ -155,7 +155,7 @@ class ClusterJob(Job):
         films = sum(isinstance(job, ClusterFilmJob) for job, *_ in todo)
         pictures = sum(job.expected for job, *_ in todo if isinstance(job, ClusterStillsJob))
         with self._crew as crew, Progress(f"Enlarging {said(films, pictures)}", self.quiet, crew) as progress:
-            self.upscaler.function = crew.equipment
+            self.upscaler.runtime = crew.equipment
             for job, source, _ in todo:
                 job.progress = progress
                 job.look_at(source)
@@ -359,7 +359,7 @@ class RemoteNetwork:
     def __init__(self, weights, framework):
         self.weights = weights
         self.name, self.spec, self.framework = weights.name, weights.network, framework
-        self.function = SimpleNamespace(device="cluster", precision=None)
+        self.runtime = SimpleNamespace(device="cluster", precision=None)
         self.working_set, self.largest_tile, self.warnings = 0, (0, 0), []
 
     @property

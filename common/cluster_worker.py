@@ -75,8 +75,8 @@ class Worker:
                 backend.load(framework, "runtime").use_threads(threads)
             self._upscaler = Upscaler(weights, framework, device, precision, tile)
             self._film, self._open, self._plans = None, ExitStack(), {}
-            function = self._upscaler.function
-            return Equipment(function.device, function.precision, versions())
+            runtime = self._upscaler.runtime
+            return Equipment(runtime.device, runtime.precision, versions())
 
     def stop(self):
         """Give up the work, so that what is unfinished is removed before this process is ended."""

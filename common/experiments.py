@@ -243,7 +243,7 @@ def test(arguments, scratch):
         "model": weights.name,
         "scale": upscaler.scale,
         "framework": arguments.framework,
-        "precision": upscaler.function.precision,
+        "precision": upscaler.runtime.precision,
         "weights": str(path.resolve()),
         "dataset": str(Path(arguments.test_dir).resolve()) if arguments.test_dir else "embedded photographs",
         "images": rows,

@@ -66,7 +66,7 @@ class ResumableFilmJob(FilmJob):
     def _identity(self, source):
         upscaler = self.upscaler
         options = {"model": upscaler.name, "scale": upscaler.scale, "motion": getattr(upscaler.spec, "motion", None)}
-        options |= {"framework": upscaler.framework, "precision": upscaler.function.precision}
+        options |= {"framework": upscaler.framework, "precision": upscaler.runtime.precision}
         options |= {**self.encoder, "segment": float(self.seconds)}
         return identity_of(source, upscaler.weights, **options)
 

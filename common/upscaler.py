@@ -45,7 +45,7 @@ class Upscaler:
         self.batches = True  # several tiles at once
         self.working_set, self.largest_tile = 0, (0, 0)  # bytes of feature maps at most, and rows and columns, so far
         self.warnings = []
-        self.function = backend.load(framework, "runtime").Runtime(self.spec, weights.tensors, device, precision)
+        self.runtime = backend.load(framework, "runtime").Runtime(self.spec, weights.tensors, device, precision)
 
     @property
     def scale(self):
@@ -54,13 +54,13 @@ class Upscaler:
     @property
     def _bytes(self):
         """Of feature maps for each pixel of a tile."""
-        return BYTES[self.function.precision] * self.spec.widest
+        return BYTES[self.runtime.precision] * self.spec.widest
 
     def summary(self):
         """A sentence on how the work was done."""
         rows, columns = self.largest_tile
         return (
-            f"{self.name} x{self.scale} by {self.framework} on {self.function.device} in {self.function.precision}, in "
+            f"{self.name} x{self.scale} by {self.framework} on {self.runtime.device} in {self.runtime.precision}, in "
             f"tiles of up to {columns} x {rows} pixels, which overlap by {2 * self.spec.halo}: "
             f"{self.working_set / (1 << 20):.0f} MB of feature maps."
         )
@@ -184,13 +184,13 @@ class Upscaler:
         tiles = list(product(*division))
         shape = tuple(seen.stop - seen.start for _, seen in tiles[0])
         one = self._bytes * shape[0] * shape[1]
-        batch = min(len(tiles), max(1, self.function.working_set // one)) if self.batches else 1
+        batch = min(len(tiles), max(1, self.runtime.working_set // one)) if self.batches else 1
         if batch * one > self.working_set:
             self.working_set, self.largest_tile = batch * one, shape
         for first in range(0, len(tiles), batch):
             chosen = tiles[first : first + batch]
             windows = [self._window(low, [seen for _, seen in axes], size, convert) for axes in chosen]
-            for axes, output in zip(chosen, self.function(np.stack(windows)), strict=True):
+            for axes, output in zip(chosen, self.runtime(np.stack(windows)), strict=True):
                 place = tuple(slice(kept.start * spec.factor, kept.stop * spec.factor) for kept, _ in axes)
                 begins = [(seen.start + spec.margin) * spec.factor for _, seen in axes]
                 drawn = (slice(a.start - begin, a.stop - begin) for a, begin in zip(place, begins, strict=True))
@@ -209,7 +209,7 @@ class Upscaler:
         """Of the largest tile, in pixels of the network's input, without what it shares with others."""
         if self.tile != "auto":
             return self.tile or max(size)
-        sets = self.function.working_set, WORKING_SET
+        sets = self.runtime.working_set, WORKING_SET
         cached, largest = (int((memory // self._bytes) ** 0.5) - 2 * self.spec.halo for memory in sets)
         return max(8, LEAST_HALOS * self.spec.halo, min(largest, max(AMPLE_HALOS * self.spec.halo, cached)))
 
@@ -219,7 +219,7 @@ class Upscaler:
         rows = divided(size[0], side, self.spec, multiple)
         if self.tile == "auto":
             _, seen = rows[0]
-            pixels = self.function.working_set // self._bytes
+            pixels = self.runtime.working_set // self._bytes
             side = max(side, pixels // (seen.stop - seen.start) - 2 * self.spec.halo)
         return rows, divided(size[1], side, self.spec, multiple)
 

@@ -55,11 +55,11 @@ class Validator:
         For a network that estimates motion, the PSNR of a neighbour to the middle frame as it is and moved onto it:
         one that learns nothing leaves them equal.
         """
-        self.upscaler.function.load(tensors)
+        self.upscaler.runtime.load(tensors)
         outputs = [self.upscaler.planes(low) for low in self.lows]
         figures = {"psnr": self._mean_psnr(outputs), "bicubic_psnr": self.bicubic}
         if self.spec.estimates_motion:
-            moved = [self.upscaler.function.compensated(low[None])[0] for low in map(self._whole_grid, self.lows)]
+            moved = [self.upscaler.runtime.compensated(low[None])[0] for low in map(self._whole_grid, self.lows)]
             figures["neighbour_psnr"] = self._neighbours_psnr(self.lows)
             figures["compensated_psnr"] = self._neighbours_psnr(moved)
         return figures, from_unit(np.nan_to_num(outputs[0]), np.uint8)

@@ -130,7 +130,7 @@ def test_the_figures_are_those_of_a_test(run, data, weights, make_pixels, tmp_pa
 
 def test_it_measures_in_fp32_whatever_the_processor_can(monkeypatch):
     monkeypatch.setattr("torch_models.runtime.computes_bf16", lambda: True)
-    assert benchmark.Job("srresnet", 4, "torch").upscaler("cpu").function.precision == "fp32"
+    assert benchmark.Job("srresnet", 4, "torch").upscaler("cpu").runtime.precision == "fp32"
 
 
 def test_a_subset_and_a_further_folder(run, data, tmp_path, make_pixels):

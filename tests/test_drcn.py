@@ -117,7 +117,7 @@ def test_the_halo_is_exactly_what_an_output_sees():
     enlarged = np.random.default_rng(1).random((1, 41, 41, 1), np.float32)
     changed = enlarged.copy()
     changed[0, 20, 20] += 1
-    rows = np.flatnonzero((model.function(enlarged) != model.function(changed))[0].any((1, 2)))
+    rows = np.flatnonzero((model.runtime(enlarged) != model.runtime(changed))[0].any((1, 2)))
     assert (rows.min(), rows.max()) == (20 - spec.halo, 20 + spec.halo)
 
 

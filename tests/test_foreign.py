@@ -115,7 +115,7 @@ def test_a_foreign_network_makes_the_same_picture(layout, scale, blocks, wrapped
     with torch.no_grad():
         expected = model(torch.from_numpy(low).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
     for framework in ("torch", "tensorflow"):
-        ours = Upscaler(weights, framework, "cpu", "fp32").function(low[None])[0]
+        ours = Upscaler(weights, framework, "cpu", "fp32").runtime(low[None])[0]
         assert np.abs(ours - expected).max() < 1e-5
 
 

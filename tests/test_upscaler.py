@@ -60,7 +60,7 @@ def at_once(model, low):
     """What the network gives for the whole of `low`, its edge repeated as far as it is to see it, if at all."""
     seen = resize(low, model.scale) if model.spec.upscale_first else low
     beyond = model.spec.beyond
-    high = model.function(np.pad(seen, ((beyond, beyond), (beyond, beyond), (0, 0)), mode="edge")[None])[0]
+    high = model.runtime(np.pad(seen, ((beyond, beyond), (beyond, beyond), (0, 0)), mode="edge")[None])[0]
     spare = (beyond - model.spec.margin) * model.spec.factor
     return high[spare : high.shape[0] - spare, spare : high.shape[1] - spare]
 
@@ -127,10 +127,10 @@ class Recorder:
 @pytest.mark.parametrize("case", ["srcnn x3", "espcn x3"])
 def test_a_tile_larger_than_the_picture_costs_no_more_than_the_picture(case):
     model = upscaler(case, tile=700)
-    model.function = Recorder(model.spec)
+    model.runtime = Recorder(model.spec)
     model.planes(np.zeros((20, 30, 1), np.float32))
     grow, halo = (3 if model.spec.upscale_first else 1), model.spec.halo
-    assert model.function.shapes == [(1, 20 * grow + 2 * halo, 30 * grow + 2 * halo, 1)]
+    assert model.runtime.shapes == [(1, 20 * grow + 2 * halo, 30 * grow + 2 * halo, 1)]
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 40), (700, 900), (30, 20_000)])
@@ -138,10 +138,10 @@ def test_a_tile_larger_than_the_picture_costs_no_more_than_the_picture(case):
 def test_memory_is_bounded_whatever_the_size(name, height, width):
     spec = network(name, scale=2)
     model = Upscaler(Weights(name, spec, initial_tensors(spec, 0)), "torch", "cpu")
-    model.function = Recorder(spec)
+    model.runtime = Recorder(spec)
     covered = sum(output.size for _, output in model.tiles(np.zeros((height, width, 1), np.float32)))
     assert covered == 4 * height * width
-    assert max(np.prod(shape) for shape in model.function.shapes) * 4 * spec.widest <= 1.1 * WORKING_SET
+    assert max(np.prod(shape) for shape in model.runtime.shapes) * 4 * spec.widest <= 1.1 * WORKING_SET
 
 
 @pytest.mark.parametrize("halo", [0, 2, 9])
@@ -293,11 +293,11 @@ def test_pictures_of_grey_in_colours_stay_grey(make_pixels):
 def test_tiles_of_a_large_halo_are_no_smaller_than_it_pays():
     spec = network("srgan")
     model = Upscaler(Weights("srgan", spec, initial_tensors(spec, 0)), "torch", "cpu")
-    model.function = Recorder(spec)
+    model.runtime = Recorder(spec)
     assert sum(output.size for _, output in model.tiles(np.zeros((540, 960, 3), np.float32))) == 540 * 960 * 16 * 3
-    shared = sum(np.prod(shape[:3]) for shape in model.function.shapes) / (540 * 960)
+    shared = sum(np.prod(shape[:3]) for shape in model.runtime.shapes) / (540 * 960)
     assert shared < 1.7
-    assert max(np.prod(shape[:3]) for shape in model.function.shapes) * 4 * spec.widest < 1400 << 20
+    assert max(np.prod(shape[:3]) for shape in model.runtime.shapes) * 4 * spec.widest < 1400 << 20
 
 
 def test_srgan_draws_nothing_at_the_edge_that_its_losses_did_not_see():
@@ -310,10 +310,10 @@ def test_srgan_draws_nothing_at_the_edge_that_its_losses_did_not_see():
 @pytest.mark.parametrize("case", ["drcn x2", "srresnet x4"])
 def test_a_picture_in_one_piece_costs_a_padded_network_no_more_than_itself(case):
     model = upscaler(case, tile=0)
-    model.function = Recorder(model.spec)
+    model.runtime = Recorder(model.spec)
     model.planes(np.zeros((20, 31, model.spec.channels), np.float32))
     grow = 2 if model.spec.upscale_first else 1
-    assert [shape[1:3] for shape in model.function.shapes] == [(20 * grow, 31 * grow)]
+    assert [shape[1:3] for shape in model.runtime.shapes] == [(20 * grow, 31 * grow)]
 
 
 @pytest.mark.parametrize("multiple", [1, 4])
@@ -348,7 +348,7 @@ class Short(Recorder):
 
 def test_where_memory_is_short_tiles_are_halved_and_it_is_said_once():
     model = upscaler("espcn x3", tile=0)
-    model.function = Short(model.spec, 40 * 40)
+    model.runtime = Short(model.spec, 40 * 40)
     for _ in range(2):
         covered = np.zeros((300, 240), bool)
         for place, _ in model.tiles(np.zeros((100, 80, 1), np.float32)):
@@ -359,7 +359,7 @@ def test_where_memory_is_short_tiles_are_halved_and_it_is_said_once():
 
 def test_memory_too_short_for_any_tile_is_an_error():
     model = upscaler("espcn x3")
-    model.function = Short(model.spec, 10)
+    model.runtime = Short(model.spec, 10)
     with pytest.raises(MemoryError):
         list(model.tiles(np.zeros((100, 80, 1), np.float32)))
 
