@@ -72,7 +72,6 @@ def parser():
         "--augment",
         type=cli.positive(float),
         nargs="+",
-        default=[1.0],
         metavar="FACTOR",
         help="use each picture resized by these factors, e.g. 1 0.8 0.6 (default: 1)",
     )

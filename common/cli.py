@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import traceback
+from contextlib import suppress
 
 from common import __version__, backend
 from common.errors import UsageError, sentence
@@ -111,6 +112,8 @@ def variant(text):
     numbers = value.split("-")
     if all(number.isdigit() for number in numbers):
         return key, tuple(map(int, numbers)) if len(numbers) > 1 else int(value)
+    with suppress(ValueError):
+        return key, float(value)
     return key, value
 
 

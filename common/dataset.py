@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.files import written_whole
+from common.files import sampled, written_whole
 from common.hdf5 import UnfailingFile, check_readable, damage_explained
 from common.images import PictureError
 from common.patches import crop_to_multiple, luma_or_rgb, moving, resized, sub_images, sub_windows
@@ -67,7 +67,7 @@ def split(paths):
     if clips and len(clips) < len(paths):
         training, held_back = split(clips)
         return [path for path in paths if not is_clip(path)] + training, held_back
-    if len(paths) < 2:
+    if len(set(paths)) < 2:
         return list(paths), list(paths)
     step = max(HELD_BACK_EVERY, -(-len(paths) // HELD_BACK_MOST)) if len(paths) >= HELD_BACK_EVERY else len(paths)
     held_back = paths[step // 2 :: step]
@@ -75,8 +75,9 @@ def split(paths):
 
 
 def describe(paths):
-    """Which pictures: names of their folders, number, and a digest that changes with any file's name or size."""
-    files = json.dumps([[path.parent.name, path.name, path.stat().st_size] for path in map(Path, paths)])
+    """Which pictures: names of their folders, number, and a digest that changes with any file's name or contents."""
+    contents = {path: sampled(path) for path in set(paths)}
+    files = json.dumps([[Path(path).parent.name, Path(path).name, contents[path]] for path in paths])
     times = Counter(Path(path).resolve() for path in paths)
     folders = dict.fromkeys(f"{path.parent.name}{f' ({n} times)' if n > 1 else ''}" for path, n in times.items())
     return f"{' + '.join(folders)}, {len(times)} pictures, {hashlib.sha256(files.encode()).hexdigest()[:12]}"

@@ -61,10 +61,16 @@ class Bicubic:
 def mean(rows):
     """Mean of each measure over the rows of a report, as the papers average: of the figures, not of the errors.
 
-    Pictures too small for SSIM do not count in its mean, which is NaN if there are no others.
+    Pictures too small for SSIM do not count in its mean, nor those drawn without any error in that of PSNR.
     """
-    figures = {key: [row[key] for row in rows if not np.isnan(row[key])] for key in MEASURES}
-    return {key: float(np.mean(values)) if values else float("nan") for key, values in figures.items()}
+    return {key: finite_mean(row[key] for row in rows) for key in MEASURES}
+
+
+def finite_mean(figures):
+    """Mean of those figures that are finite; of all, if none is."""
+    figures = np.array(list(figures))
+    finite = figures[np.isfinite(figures)]
+    return float(np.mean(finite if finite.size else figures))
 
 
 def evaluate(upscaler, name, pixels):

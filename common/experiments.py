@@ -1,5 +1,6 @@
 """What `main.py` does, between its flags and the work."""
 
+import math
 import shlex
 import sys
 from dataclasses import fields, replace
@@ -38,13 +39,17 @@ def training_run(arguments, scratch, group):
     recipe = changed(spec.recipe_for(arguments.part) if arguments.part else spec.recipe, arguments)
     recipe = replace(recipe, layer_rates=recipe.layer_rates | layer_rates(arguments.layer_rate or [], spec))
     check_of_use(arguments, spec, recipe)
-    start, vgg_weights = start_weights(arguments), vgg_file(arguments, spec, recipe)
+    # A run that goes on has its weights in the checkpoint.
+    start, vgg_weights = None if arguments.resume else start_weights(arguments), vgg_file(arguments, spec, recipe)
     folder = Path(arguments.checkpoint_dir)
     dataset = prepared_dataset(arguments, spec, recipe, folder, scratch, group)
     steps, minutes = arguments.steps, arguments.minutes
     with Dataset(dataset, recipe.batch_size, memory=0) as opened:
-        # What a prepared file was cut to is what the network is trained on, whatever the flags say.
+        # What a prepared file was cut to is what the network is trained on.
         sizes = {key: int(opened.attributes[key]) for key in ("image_size", "label_size", "stride")}
+        for key, value in sizes.items():
+            if getattr(arguments, key) not in (None, value):
+                raise UsageError(f"{dataset} was cut with --{key} {value}, not {getattr(arguments, key)}.")
         recipe = replace(recipe, **sizes)
         if arguments.epoch:
             steps = arguments.epoch * opened.steps_per_epoch
@@ -86,6 +91,10 @@ def check_of_use(arguments, spec, recipe):
         raise UsageError("--vgg_weights is for --content_loss vgg22 and vgg54.")
     if arguments.loss and recipe.content_loss != "mse":
         raise UsageError(f"--loss is that of pixels, which --content_loss {recipe.content_loss} does not compare.")
+    if spec.estimates_motion and recipe.image_size % spec.grid:
+        raise UsageError(f"{arguments.model} needs an --image_size that is a multiple of {spec.grid}.")
+    if all(recipe.layer_rates.get(layer.name.split(".")[0], 1) == 0 for layer in spec.layers):
+        raise UsageError("Nothing is left to train: every --layer_rate is 0.")
 
 
 def vgg_file(arguments, spec, recipe):
@@ -141,9 +150,12 @@ def asked_precision(arguments):
 def prepared_dataset(arguments, spec, recipe, folder, scratch, group):
     """Path of the HDF5 file to train on: the one given, the one built before from the same pictures, or a new one."""
     given = arguments.train_dir
-    prepared = [path for path in given or () if Path(path).suffix in (".h5", ".hdf5")]
+    prepared = [path for path in given or () if Path(path).suffix.lower() in (".h5", ".hdf5")]
     if prepared and len(given) > 1:
         raise UsageError(f"{prepared[0]} is a prepared data set, which is trained on alone.")
+    for flag in ("teacher", "augment") if prepared else ():
+        if getattr(arguments, flag) is not None:
+            raise UsageError(f"{prepared[0]} is prepared already: --{flag} would change nothing.")
     if prepared:
         return Path(prepared[0])
     pictures = pictures_of(given, scratch)
@@ -155,7 +167,7 @@ def prepared_dataset(arguments, spec, recipe, folder, scratch, group):
         image_size=recipe.image_size,
         label_size=recipe.label_size or (recipe.image_size - 2 * spec.margin) * spec.factor,
         stride=recipe.stride,
-        enlargements=tuple(arguments.augment),
+        enlargements=tuple(arguments.augment or (1.0,)),
         pictures=f"{described}, labels by {teacher.title}" if teacher else described,
         seed=arguments.seed,
     )
@@ -282,5 +294,5 @@ def print_training(report):
     """The end of a training run in two lines."""
     print(f"{report['steps']} steps in {report['seconds']:.0f} s, {report['samples_per_second']:.0f} sub-images/s")
     if report["validation"]:
-        figures = [psnr for _, psnr in report["validation"]]
+        figures = [math.inf if psnr is None else psnr for _, psnr in report["validation"]]  # as JSON knows no infinity
         print(f"PSNR on the pictures held back: best {max(figures):.2f} dB, last {figures[-1]:.2f} dB")

@@ -10,21 +10,19 @@ A `common.sealed.SealedFile` with the lines
                                            time in nanoseconds, which is about to get its name
 """
 
-import hashlib
 import os
 from contextlib import closing
 from dataclasses import asdict
 
 from common import __version__
 from common.errors import CommandError
+from common.files import sampled
 from common.sealed import DamageError, SealedFile
 from common.segment_work import SegmentFile
 from common.segments import MOST_FRAMES, Segment, SegmentError
 
 VERSION = 2
 NETWORK = {"--model", "--scale", "--motion"}  # options that choose the weights, too
-SAMPLES = 64  # of a film, by which another one is told from it
-SAMPLE_BYTES = 1 << 16
 
 
 class Journal:
@@ -197,17 +195,6 @@ def identity_of(source, weights, **options):
         **{f"--{name}": value for name, value in options.items()},
         "versions": versions,
     }
-
-
-def sampled(path):
-    """A hash of parts of a file, spread over it evenly, the first and the last among them."""
-    content = hashlib.sha256()
-    with open(path, "rb") as file:
-        last = max(0, file.seek(0, os.SEEK_END) - SAMPLE_BYTES)
-        for place in sorted({last * i // (SAMPLES - 1) for i in range(SAMPLES)}):
-            file.seek(place)
-            content.update(file.read(SAMPLE_BYTES))
-    return content.hexdigest()
 
 
 def difference(key, before, now):

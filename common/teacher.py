@@ -36,7 +36,7 @@ class Teacher:
         if (own.colour, spec.colour) == ("luma", "rgb"):
             raise TeacherError(f"{weights.name} sees luma alone and cannot teach colour.")
         self.spec = spec
-        self.upscaler = Upscaler(weights, framework, device)
+        self.upscaler = Upscaler(weights, framework, device, "fp32")  # labels are to be those of every machine
         self.title = f"{weights.name}_x{own.scale} {weights.fingerprint()[:12]}"
 
     def __call__(self, pixels, factor=1.0):

@@ -6,6 +6,7 @@ the same named arrays, so a checkpoint of one framework continues in the other.
 
 import json
 import math
+import shutil
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -81,6 +82,11 @@ class Run:
     def log_path(self):
         return Path(self.folder) / f"{self.title}.jsonl"
 
+    @property
+    def board_path(self):
+        """The folder for TensorBoard."""
+        return Path(self.folder) / "tensorboard" / self.title
+
 
 def train(run, progress=None, group=None):
     """Train as `run` says; returns the report: steps, seconds, samples_per_second, loss, validation and weights.
@@ -114,9 +120,12 @@ def title_of(name, spec):
 
 def set_aside(run):
     """Give what an earlier run left in the folder another name, so that a new one does not replace it unasked."""
-    for path in (run.weights_path, run.checkpoint_path, run.log_path):
+    for path in (run.weights_path, run.checkpoint_path, run.log_path, run.board_path):
         if path.exists():
-            path.replace(path.with_name(f"{path.stem}.previous{path.suffix}"))
+            previous = path.with_name(f"{path.stem}.previous{path.suffix}")
+            if previous.is_dir():
+                shutil.rmtree(previous)
+            path.replace(previous)
 
 
 class Loop:
@@ -134,8 +143,10 @@ class Loop:
         if group.first and is_in_use(run.log_path):
             raise TrainingError(f"Another run is at work on {run.log_path}; give this one another --checkpoint_dir.")
         tensors = initial_tensors(run.spec, run.seed)
+        self.start = ""  # the command that made the weights it starts from
         if run.start:
             tensors = started(run.start, run.spec, tensors, run.seed)
+            self.start = run.start.info.get("command", "unknown")
         with group.scope():
             self.training = self._training(tensors)
         self.validator = Validator(run, dataset, tensors) if group.first else None
@@ -150,7 +161,7 @@ class Loop:
         self.has_checkpoint = run.resume
         self.log = None
         if group.first:
-            self.log = Log(run.log_path, Path(run.folder) / "tensorboard" / run.title, self.step)
+            self.log = Log(run.log_path, run.board_path, self.step)
 
     def _training(self, tensors):
         """The network in training, from `tensors`, with the discriminator against it if it has one."""
@@ -201,6 +212,7 @@ class Loop:
                 before, since = self.seconds, time.perf_counter()
             elif asked:
                 self._keep()
+            if asked and self._fraction() < 1:
                 raise Interrupted(self.step)
 
     def _fraction(self):
@@ -253,7 +265,7 @@ class Loop:
         attributes, run = self.dataset.attributes, self.run
         info = {
             "command": run.command,
-            **({"start": run.start.info.get("command", "unknown")} if run.start else {}),
+            **({"start": self.start} if self.start else {}),
             "training_data": str(attributes.get("pictures", "")),
             "sub_images": str(len(self.dataset)),
             "recipe": json.dumps(asdict(run.recipe)),
@@ -274,6 +286,7 @@ class Loop:
             "best_psnr": repr(self.best_psnr),
             "figures": json.dumps(self.figures),
             "identity": self._identity(),
+            "start": self.start,
         }
         arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
         write_safetensors(self.run.checkpoint_path, arrays, header)
@@ -291,6 +304,7 @@ class Loop:
             place = json.loads(header["place"])
             self.step, self.seconds = int(place["step"]), float(place["seconds"])
             self.best_psnr, self.figures = float(header["best_psnr"]), dict(json.loads(header["figures"]))
+            self.start = header.get("start", self.start)
         except (KeyError, ValueError, TypeError, RecursionError) as error:
             raise TrainingError(f"{path} is not complete ({error}).") from None
         self.best = {name.removeprefix("best/"): array for name, array in arrays.items() if name.startswith("best/")}

@@ -4,6 +4,7 @@ import numpy as np
 
 from common.dataset import crop_for_measuring
 from common.errors import TrainingError
+from common.evaluation import finite_mean
 from common.metrics import compare, papers_protocol
 from common.patches import crop_to_multiple, neighbours
 from common.resize import resize
@@ -74,9 +75,9 @@ class Validator:
             middle = middle_of(window, self.spec)
             others = [window[..., [t]] for t in range(self.spec.frames) if t != self.spec.frames // 2]
             figures += [compare(middle, other, protocol)["psnr"] for other in others]
-        return float(np.mean(figures))
+        return finite_mean(figures)
 
     def _mean_psnr(self, outputs):
         protocol = papers_protocol(self.scale)
         pairs = zip(self.truths, outputs, strict=True)
-        return float(np.mean([compare(truth, output, protocol)["psnr"] for truth, output in pairs]))
+        return finite_mean(compare(truth, output, protocol)["psnr"] for truth, output in pairs)

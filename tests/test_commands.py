@@ -914,6 +914,27 @@ def test_a_prepared_file_can_be_trained_on(trained, call, tmp_path):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("flags", [["--augment", "0.8"], ["--teacher", "none"], ["--stride", "3"]], ids=str)
+def test_a_prepared_file_is_not_cut_anew(flags, trained, call, tmp_path):
+    (path,) = (trained[0] / "checkpoint").glob("*.h5")
+    answer = call(main, *training_line(trained[0], "--train_dir", str(path), "--checkpoint_dir", str(tmp_path), *flags))
+    assert answer.code == cli.USAGE
+    assert flags[0] in answer.err[-1]
+
+
+def test_a_run_from_its_own_weights_goes_on(trained, call, tmp_path):
+    """What it begins with is set aside, and is not needed any more."""
+    line = training_line(tmp_path, "--train_dir", str(trained[0] / "pictures"))
+    assert call(main, *line).code == cli.DONE
+    (path,) = (tmp_path / "checkpoint").glob("*x3*.safetensors")
+    line += ["--weights", str(path)]
+    assert call(main, *line).code == cli.DONE
+    path.unlink()
+    answer = call(main, *line, "--resume", "--steps", "8")
+    assert answer.code == cli.DONE, answer.err
+    assert load_weights(path).info["start"]
+
+
 @pytest.mark.parametrize("lacking", [["cv2", "av", "skimage", "PIL", "tifffile", "tensorboard"], ["PIL"]], ids=str)
 def test_a_prepared_file_can_be_trained_on_where_little_is_installed(lacking, trained, tmp_path):
     (path,) = (trained[0] / "checkpoint").glob("*.h5")

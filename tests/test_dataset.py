@@ -4,13 +4,14 @@ import itertools
 import os
 import sys
 import tracemalloc
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
 from common import hdf5, images
-from common.dataset import Dataset, DatasetError, Source, build, is_built, split
+from common.dataset import Dataset, DatasetError, Source, build, describe, is_built, split
 from common.images import Picture, write_picture
 from common.networks import network
 from common.patches import degrade, luma_or_rgb
@@ -379,6 +380,21 @@ def test_a_long_description_of_the_pictures_fits(folder, target):
     source = source_for(pictures="name, " * 50_000)
     build(target, folder(2), ESPCN, source)
     assert is_built(target, source)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_what_is_named_twice_is_still_trained_on(count):
+    paths = [Path("c.mkv")] * count + [Path("0.png"), Path("1.png")]
+    assert split(paths) == ([Path("0.png"), Path("1.png")] + [Path("c.mkv")] * count, [Path("c.mkv")] * count)
+    assert split(paths[:count]) == (paths[:count], paths[:count])
+
+
+def test_another_picture_of_the_same_name_and_size_is_another(folder):
+    (path,) = folder(1)
+    before, content = describe([path]), bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    assert describe([path]) != before
 
 
 @pytest.mark.parametrize("count", [2, 5, 19, 20, 47, 200, 1000])

@@ -80,6 +80,30 @@ def test_a_run_goes_on_in_the_other_framework(dataset, tmp_path):
     assert report["validation"][-1][1] == pytest.approx(whole["validation"][-1][1], abs=0.01)
 
 
+def test_ctrl_c_is_heard_where_every_step_is_validated(dataset, tmp_path):
+    with pytest.raises(Interrupted) as stop:
+        train(a_run(dataset, tmp_path, steps=6), interrupt_at(2))
+    assert stop.value.step < 6
+    assert train(a_run(dataset, tmp_path, steps=6, resume=True))["steps"] == 6
+
+
+def test_a_new_run_leaves_the_curves_of_the_one_before_alone(dataset, tmp_path):
+    for seed in range(3):
+        train(a_run(dataset, tmp_path, steps=2, seed=seed))
+    boards = {path.name: len(list(path.iterdir())) for path in (tmp_path / "tensorboard").iterdir()}
+    assert boards == {"espcn_x2_widths-8-4": 1, "espcn_x2_widths-8-4.previous": 1}
+
+
+def test_a_flat_picture_among_those_held_back_hides_no_other(dataset, tmp_path, monkeypatch):
+    flat = np.full((24, 24, 1), 128, np.uint8)
+    held_back = Dataset.validation
+    monkeypatch.setattr(Dataset, "validation", lambda self: [*held_back(self), ("flat", flat)])
+    monkeypatch.setattr("common.validation.compare", lambda truth, drawn, protocol: {
+        "psnr": np.inf if np.ptp(truth) == 0 else float(-np.abs(truth - drawn).mean())})  # fmt: skip
+    report = train(a_run(dataset, tmp_path))
+    assert all(np.isfinite(psnr) for _, psnr in report["validation"])
+
+
 def test_training_learns_and_says_so(dataset, tmp_path):
     report = train(a_run(dataset, tmp_path, steps=150))
     assert report["steps"] == 150
