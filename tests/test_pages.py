@@ -12,7 +12,8 @@ from common.resize import resize
 from common.upscaler import Upscaler
 from common.weights import shipped_scales, weights_for
 
-BEYOND = 0.5  # of the range, that a network may draw beside it where it meets letters
+BEYOND = 0.75  # of the range, that a network may draw beside it where it meets letters
+GAIN = 1.0  # dB over bicubic interpolation
 SIDES = {"drcn": 96, "srresnet": 192, "srgan": 192}  # of the part of a page, where others take 400
 SHIPPED = [(name, scale) for name in NETWORKS for scale in shipped_scales(name)]
 
@@ -42,4 +43,4 @@ def test_shipped_networks_draw_letters_better_than_bicubic_and_do_not_overshoot(
     drawn = Upscaler(weights, "torch", "cpu", "fp32").planes(np.tile(low, weights.network.frames))
     drawn = drawn.reshape(truth.shape)
     assert truth.min() - BEYOND <= drawn.min() and drawn.max() <= truth.max() + BEYOND
-    assert psnr(np.clip(drawn, 0, 1), truth) > psnr(np.clip(resize(low, scale), 0, 1), truth)
+    assert psnr(np.clip(drawn, 0, 1), truth) > psnr(np.clip(resize(low, scale), 0, 1), truth) + GAIN
