@@ -31,7 +31,7 @@ def fitted(kernel, moments):
     with the moments as R R^T, R upper triangular, what is off by e costs |e R|^2, of which entry k is known with tap k.
     """
     count = len(moments)
-    damped = moments + DAMPING * np.trace(moments) / count * np.eye(count)
+    damped = moments + (DAMPING * np.trace(moments) / count or 1.0) * np.eye(count)  # all read may be zeros
     factor = np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]
     factor = factor / factor.diagonal()
     wanted = kernel.reshape(-1, count).astype(np.float64)

@@ -174,9 +174,10 @@ class Upscaler:
                 self._halve(min(side, max(size)))
 
     def _halve(self, side):
-        self.tile, self.batches = side // 2 // self.spec.grid * self.spec.grid, False
-        if self.tile < max(8, self.spec.grid):
+        tile = side // 2 // self.spec.grid * self.spec.grid
+        if tile < max(8, self.spec.grid):
             raise MemoryError
+        self.tile, self.batches = tile, False
         self.warnings[:] = [f"Memory was too short for tiles of {side} pixels, so that they are of {self.tile} now."]
 
     def _tiles_of(self, low, convert, size, division):

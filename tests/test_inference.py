@@ -17,7 +17,7 @@ from common.networks import network
 from common.patches import crop_to_multiple, luma_or_rgb
 from common.resize import resize
 from common.upscaler import Upscaler
-from common.weights import initial_tensors, weights_for
+from common.weights import Weights, initial_tensors, weights_for
 from torch_models import bf16, inference, layers
 from torch_models.fused import FusedConv, FusedHead, can_fuse, sampled
 from torch_models.inference import fused
@@ -137,6 +137,46 @@ def test_the_picture_itself_is_not_rounded_to_bf16(name):
     wanted, result = precise(low), quick(low)
     assert np.abs(result - wanted).mean() < 0.3 / 255
     assert np.abs(256 * result - np.round(256 * result)).mean() > 0.15
+
+
+UNUSUAL = {
+    "many layers without padding": ("vespcn", {"motion": "none", "width": 4, "depth": 34}),
+    "wide kernels": ("srcnn", {"kernels": (33, 33, 5), "widths": (4, 4)}),
+}
+
+
+@pytest.mark.skipif(not can_fuse("bf16"), reason="this PyTorch lacks oneDNN's fused convolutions in bf16")
+@pytest.mark.parametrize("case", UNUSUAL)
+def test_networks_of_unusual_sizes_compute_in_bf16(case):
+    name, options = UNUSUAL[case]
+    spec = network(name, **options)
+    precise, quick = (Upscaler(Weights(name, spec, started(spec)), "torch", "cpu", kind) for kind in ("fp32", "bf16"))
+    low = np.random.default_rng(4).random((24, 28, spec.channels), np.float32)
+    wanted = precise.planes(low)
+    assert np.abs(quick.planes(low) - wanted).max() < 0.05 * np.abs(wanted - wanted.mean()).max() + 0.01
+
+
+@pytest.mark.skipif(not can_fuse("bf16"), reason="this PyTorch lacks oneDNN's fused convolutions in bf16")
+@pytest.mark.parametrize("maps", [1, 8, 9])
+def test_a_picture_is_drawn_in_bf16_from_few_maps(maps):
+    spec = network("espcn", widths=(16, maps))
+    tensors = {key: np.zeros_like(array) for key, array in initial_tensors(spec, seed=0).items()}
+    for name, value in (("conv1", 0.5), ("conv2", 1), ("conv3", 2)):  # passes the middle pixel on
+        kernel = tensors[f"{name}.weight"]
+        kernel[:: len(kernel) if name != "conv3" else 1, 0, kernel.shape[2] // 2, kernel.shape[3] // 2] = value
+    precise, quick = (Runtime(spec, tensors, "cpu", precision) for precision in ("fp32", "bf16"))
+    assert any(isinstance(part, FusedHead) for part in quick.graph.modules())
+    low = np.random.default_rng(4).random((1, 24, 28, 1), np.float32)
+    assert np.abs(quick(low) - precise(low)).max() < 0.01
+
+
+@pytest.mark.skipif(not can_fuse("bf16"), reason="this PyTorch lacks oneDNN's fused convolutions in bf16")
+def test_a_layer_that_is_never_active_is_computed_in_bf16():
+    spec = network("srcnn", widths=(4, 4))
+    tensors = started(spec) | {"conv1.bias": np.full(4, -50, np.float32)}
+    low = np.random.default_rng(4).random((1, 24, 28, 1), np.float32)
+    precise, quick = (Runtime(spec, tensors, "cpu", precision)(low) for precision in ("fp32", "bf16"))
+    assert np.abs(quick - precise).max() < 0.01
 
 
 @pytest.mark.skipif(not can_fuse("bf16"), reason="this PyTorch lacks oneDNN's fused convolutions in bf16")

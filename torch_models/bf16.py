@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 FEW = 8  # maps that are split in two
-SIDE = 64  # of the picture for which it is looked up where feature maps are
+SIDE = 64  # at least, of the picture for which it is looked up where feature maps are
 CONTRAST = 0.2  # its standard deviation
 REST = 0.1  # of the variance of an enlarged picture that the small one may leave
 
@@ -120,12 +120,12 @@ def nearness_of(given, maps, channels):
     return Nearness(float(gain), float(mean - gain * small.mean()), channels)
 
 
-def likely_picture(channels):
-    """(1, channels, SIDE, SIDE) in [0, 1]: noise with the spectrum of photographs, the same in every channel."""
-    frequencies = np.fft.fftfreq(SIDE)
+def likely_picture(channels, side=SIDE):
+    """(1, channels, side, side) in [0, 1]: noise with the spectrum of photographs, the same in every channel."""
+    frequencies = np.fft.fftfreq(side)
     distance = np.hypot(frequencies[:, None], frequencies)
     distance[0, 0] = np.inf  # no mean
-    white = np.random.default_rng(0).standard_normal((SIDE, SIDE))
+    white = np.random.default_rng(0).standard_normal((side, side))
     plane = np.fft.ifft2(np.fft.fft2(white) / distance).real
     plane = np.clip(0.5 + CONTRAST * plane / plane.std(), 0, 1).astype(np.float32)
     return torch.from_numpy(plane).expand(1, channels, -1, -1).contiguous(memory_format=torch.channels_last)

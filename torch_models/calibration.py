@@ -1,11 +1,26 @@
 """What a network in bf16 needs to know of the maps inside it, looked up once on a likely picture."""
 
+from contextlib import contextmanager
+
 import torch
 from torch import fx, nn
 
-from torch_models.bf16 import form_of, likely_picture, moments_of, nearness_of
+from torch_models.bf16 import SIDE, form_of, likely_picture, moments_of, nearness_of
 from torch_models.graph import called, only_user
 from torch_models.layers import Conv
+
+
+@contextmanager
+def in_float32(found):
+    """Inside, the convolutions of {node: `Convolution`} compute in float32."""
+    kinds = [(one.conv, one.conv.precision) for one in found.values()]
+    try:
+        for conv, _ in kinds:
+            conv.precision = torch.float32
+        yield
+    finally:
+        for conv, kind in kinds:
+            conv.precision = kind
 
 
 class Calibration(fx.Interpreter):
@@ -33,13 +48,11 @@ class Calibration(fx.Interpreter):
         self._reading = {node for node in low | self._drawing if not found[node].conv.padding[0]}
         if not (self._storing or self._drawing or self._reading):
             return
-        self._given = likely_picture(spec.inputs)
-        for one in found.values():
-            one.conv.precision = torch.float32
-        self._exact = fx.Interpreter(model, graph=graph).run(self._given) if self._storing else None
-        self.run(self._given)
-        for node, one in found.items():
-            one.conv.precision = kinds[node]
+        drawn = SIDE // 2 + 2 * spec.margin  # so that half of it is drawn, whatever the network cuts off
+        self._given = likely_picture(spec.inputs, max(SIDE, -(-drawn // spec.grid) * spec.grid))
+        with in_float32(found):
+            self._exact = fx.Interpreter(model, graph=graph).run(self._given) if self._storing else None
+            self.run(self._given)
 
     def run_node(self, node):
         result = super().run_node(node)

@@ -74,10 +74,13 @@ class FusedConv(nn.Module):
         drawn = [side + 2 * self.padding - self.side + 1 for side in x.shape[2:]]
         block = 1 if any(side % self.block for side in drawn) else self.block
         kernel, bias, *geometry = self.plain if block == 1 else self.blocks
-        maps = split(x) if self.splits else x.to(self.kind)
-        maps = torch.ops.mkldnn._convolution_pointwise(maps, kernel, bias, *geometry, *self.pointwise)
+        maps = torch.ops.mkldnn._convolution_pointwise(self._read(x), kernel, bias, *geometry, *self.pointwise)
         factor = self.factor * block
         return shuffled(maps, factor) if factor > 1 else maps
+
+    def _read(self, x):
+        """Maps as the kernel reads them."""
+        return split(x) if self.splits else x.to(self.kind)
 
 
 class FusedHead(FusedConv):
@@ -100,7 +103,7 @@ class FusedHead(FusedConv):
         less = (self.level - self.near.of(pictures, rows, columns)).to(self.kind)
         maps = less[..., None].expand(*less.shape, self.factor**2).contiguous().flatten(3).permute(0, 3, 1, 2)
         settings = kernel, None, *geometry, "add", None, None, [], None
-        torch.ops.mkldnn._convolution_pointwise_.binary(maps, x.to(self.kind), *settings)
+        torch.ops.mkldnn._convolution_pointwise_.binary(maps, self._read(x), *settings)
         drawn = shuffled(maps.to(torch.float32), self.factor)
         blocks = drawn.unflatten(2, (rows, self.factor))  # (N, C, rows, factor, factor columns)
         blocks -= less.to(torch.float32).repeat_interleave(self.factor, dim=2).permute(0, 3, 1, 2).unsqueeze(3)

@@ -9,6 +9,8 @@ from torch_models.fused import can_fuse
 from torch_models.inference import compiled
 from torch_models.layers import concat, from_nhwc, load_tensors, set_precision, storage, to_nhwc
 
+OUT_OF_MEMORY = "can't allocate memory", "could not create a primitive"  # as PyTorch and oneDNN say it
+
 
 class Runtime:
     """A network ready for use. Call it with (N, H + 2 margin, W + 2 margin, C), get (N, factor H, factor W, C),
@@ -34,10 +36,11 @@ class Runtime:
 
     @torch.inference_mode()
     def __call__(self, batch):
+        torch.get_num_threads()  # by which a thread learns what `use_threads` set in another one
         try:
             return to_nhwc(self.graph(from_nhwc(batch, self.device)))
         except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
                 raise MemoryError from None
             raise
 
