@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
-from common.complexity import operations_per_frame
+from common.complexity import operations_seen
 from common.networks import NETWORKS, network
 from common.weights import Weights, initial_tensors, shipped, weights_for
 
@@ -191,7 +191,7 @@ def measured_peaks(arguments):
 
 def show(name, scale, arguments, peaks):
     """Measure one network and print its table."""
-    operations = operations_per_frame(network(name, scale=scale), arguments.height, arguments.width) / 1e9
+    operations = operations_seen(network(name, scale=scale), arguments.height, arguments.width) / 1e9
     best = measured(name, scale, arguments)
     peers = {runner: best[runner]["ms"] for runner in PEERS if runner in best}
     print(f"{name} x{scale}, {arguments.width} x {arguments.height}, {operations:.1f} G operations")

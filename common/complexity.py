@@ -62,6 +62,13 @@ def operations_per_frame(spec, height=HEIGHT, width=WIDTH):
     return float(2 * multiply_adds(spec) * height * width / spec.factor**2)
 
 
+def operations_seen(spec, height, width):
+    """`operations_per_frame`, and those for what is seen beyond the frame: all that computing it whole takes."""
+    rows, columns = height // spec.factor, width // spec.factor
+    seen = (rows + 2 * spec.beyond) * (columns + 2 * spec.beyond) / (rows * columns)
+    return operations_per_frame(spec, height, width) * seen
+
+
 def receptive_field(spec):
     """Side of the square of input pixels that one output depends on, in each frame; motion may look further."""
     return 2 * (replace(spec, motion="none") if spec.estimates_motion else spec).halo + 1

@@ -188,7 +188,7 @@ def _finish(options, warnings, note):
         if note:
             print(note, file=sys.stderr)
         for warning in warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            print(f"Warning: {warning}", file=sys.stderr)
     if options.output != "-":
         print(Path(os.path.abspath(options.output)))
 

@@ -23,7 +23,7 @@ import numpy as np
 from papers import TITLES, filled, heads, row
 
 from common import plots
-from common.complexity import operations_per_frame
+from common.complexity import operations_seen
 from common.networks import network
 from common.processor import computes_bf16
 from common.speed import HEIGHT, WIDTH, threads
@@ -225,11 +225,8 @@ def said(line):
 
 
 def operations(name, one):
-    """Those of a frame and what is seen beyond it, once, which all who run the network whole compute, in 10^9."""
-    spec = network(name, scale=one["scale"])
-    rows, columns = one["height"] // spec.factor, one["width"] // spec.factor
-    seen = (rows + 2 * spec.beyond) * (columns + 2 * spec.beyond) / (rows * columns)
-    return operations_per_frame(spec, one["height"], one["width"]) * seen / 1e9
+    """Those of a frame as it is measured, in 10^9."""
+    return operations_seen(network(name, scale=one["scale"]), one["height"], one["width"]) / 1e9
 
 
 def digits(value):

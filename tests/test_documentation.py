@@ -19,7 +19,7 @@ from torch.distributed.run import get_args_parser as torchrun_parser
 
 import main
 import super_resolve
-from common import benchmark, cli, experiments, export, processes, speed, video_commands
+from common import benchmark, cli, experiments, export, pages, processes, speed, video_commands
 from common.images import Picture, write_picture
 from common.networks import NETWORKS, network
 from common.weights import Weights, initial_tensors, save_weights
@@ -34,6 +34,7 @@ PROGRAMS = {
     "common.video": (video_commands.parser, video_commands.main),
     "common.benchmark": (benchmark.parser, benchmark.main),
     "common.export": (export.parser, export.main),
+    "common.pages": (pages.parser, pages.main),
 }
 INSTALLED = {"super-resolve": "super_resolve.py", "super-resolve-train": "main.py"}
 OTHERS = {"cat"}  # of every Unix
@@ -290,6 +291,8 @@ def shortened(program, arguments):
         return [*arguments, "--framework", "torch", "--quiet", "--overwrite"]
     if program == "common.benchmark":
         return [*arguments, "--framework", "torch"]
+    if program == "common.pages":
+        return [*arguments, "--count", "1"]
     for flag in (LENGTHS | {"--devices"}) & set(arguments):
         place = arguments.index(flag)
         arguments = arguments[:place] + arguments[place + 2 :]

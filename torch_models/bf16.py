@@ -5,8 +5,7 @@ are split in two, of which the second holds the digits that the first has no roo
 as their distance from where they mostly are (`Form`), and an enlarged picture as its distance from the small one
 (`Nearness`), as a small number has small errors. Sums of products are float32 in any case.
 
-Without all this ESPCN x3 would lose 0.244 dB on Set5, and VESPCN 0.042; with it they lose 0.009 and nothing, as
-benchmarks/precision.py prints.
+What is lost without all this, and with it, benchmarks/precision.py prints; docs/performance.md has the figures.
 """
 
 from dataclasses import dataclass
