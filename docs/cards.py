@@ -31,8 +31,8 @@ shipped, so VESPCN's runs can be repeated on other clips only.
 No test picture was trained on and none chose a checkpoint. But four decisions were taken after a look at test sets:
 that T91 is counted six times beside BSDS300 for SRCNN and ESPCN, after a trial of mixtures on Set5; that DRCN x2 was
 trained on after its first 40 minutes, when Set5 had shown 36.71 dB; that pages of letters were added, when the one
-picture of Set14 with large letters had lost 1.7 dB by a longer run of ESPCN x4 on photographs alone; and that of several
-last runs of ESPCN x3 the shortest was taken, as the weights of others lose 0.011 to 0.021 dB on Set5 in bf16.
+picture of Set14 with large letters had lost 1.7 dB by a longer run of ESPCN x4 on photographs alone; and that of
+several last runs of ESPCN x3 the shortest was taken, as the weights of others lose 0.011 to 0.021 dB on Set5 in bf16.
 
 Figures are PSNR in dB on luma and SSIM by the protocol of the papers. This page is written by `python docs/cards.py`
 from the headers of the files and from what `python -m common.benchmark --report docs/benchmark.json` measured.
