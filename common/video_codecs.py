@@ -107,9 +107,13 @@ def supported_layout(encoder, wanted, warnings):
     from av.codec.codec import find_best_pix_fmt_of_list
 
     formats = [pixel_format.name for pixel_format in encoder.video_formats or ()]
+    if wanted.alpha and encoder.name == "libvpx-vp9":
+        formats = [name for name in formats if name == "yuva420p" or "yuva" not in name]  # it refuses the others
     if not formats or wanted.pixel_format in formats:
         return wanted
     usable = [name for name in formats if layout_of(name) is not None]
+    if wanted.subsampling:  # or a film would lose its colours
+        usable = [name for name in usable if layout_of(name).subsampling]
     if not usable:
         raise VideoError(f"{encoder.name} takes no planar YUV, and so none of these frames")
     best, _ = find_best_pix_fmt_of_list(usable, wanted.pixel_format, has_alpha=wanted.alpha)

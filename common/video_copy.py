@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from contextlib import suppress
 from fractions import Fraction
+from itertools import islice
 
 from common.errors import reason_of
 from common.video_codecs import MATROSKA_FAMILY, MOV_FAMILY
@@ -13,6 +14,7 @@ from common.video_reader import clear_errors, is_cover
 
 HELD_BYTES = 64 << 20  # of copied packets that may wait for the video to catch up
 LONGEST_REORDERING = 16  # pictures that H.264 and H.265 may decode before they are shown
+LONGEST_RUN_IN = Fraction(1, 10)  # seconds before the video that sound may need to be decoded from its beginning
 LARGEST_JITTER = 1  # seconds; times that fall by more belong to another recording, and go on behind the last
 TEXT_SUBTITLES = ("subrip", "ass", "webvtt", "text", "mov_text")
 # What a container writes itself, or what described the old picture.
@@ -23,6 +25,7 @@ STATISTICS_TAGS = ("bps", "number_of_frames", "number_of_bytes", "_statistics_")
 TEXT_CODECS = {"matroska": "subrip", "webm": "webvtt"} | dict.fromkeys(MOV_FAMILY, "mov_text")
 SOUND_CODECS = {"webm": "libopus", "mpegts": "aac", "avi": "libmp3lame", "flv": "aac"}
 SOUND_CODECS |= dict.fromkeys(MOV_FAMILY, "aac")
+FRONT_LAYOUTS = {"5.1(side)": "5.1", "5.0(side)": "5.0"}  # as encoders call what AC-3 has
 COVER_SUFFIXES = {"mjpeg": "jpg", "tiff": "tif"}
 
 
@@ -51,11 +54,13 @@ class StreamCopier:
             return self.container.add_stream_from_template(stream)
         if stream.type == "data" and stream.discard.name == "all":
             return None  # chapter titles of MP4, which are copied as chapters
+        if stream.type == "data" and "timecode" in stream.metadata and self._format in MOV_FAMILY:
+            return None  # FFmpeg makes this track anew, from the tag of the video
         route = self._route_for(stream)
         if route is None:
             self._warnings.append(f"{titled(stream)} was left out, because {self._format} cannot hold it.")
             return None
-        route.track = track_number(self.container, route.stream)
+        route.track = track_of(self.container, route.stream)
         self._routes[stream.index] = route
         return route.stream
 
@@ -85,6 +90,9 @@ class StreamCopier:
     def accept(self, packet):
         """Take a packet of the source. Raises VideoError if the output cannot be written."""
         if packet.stream.index not in self._routes:
+            return
+        hidden = packet.is_discard and self._format not in MOV_FAMILY  # by an edit list, which others do not have
+        if hidden and decoding_time(packet) - self._offset < -LONGEST_RUN_IN:
             return
         with self.lock, clear_errors(self._name, "written"):
             if self.closed:
@@ -116,8 +124,8 @@ class StreamCopier:
         lost = []
         for route in self._routes.values():
             wanted = route.stream.language
-            found = container.streams[route.track].language if route.track < len(container.streams) else None
-            if wanted not in (None, "und", found):
+            stored = stored_stream(container, route.track)
+            if wanted not in (None, "und", stored.language if stored else None):
                 lost.append(wanted)
         return lost
 
@@ -228,7 +236,7 @@ class _AsOtherSound:
         rate = self._decoder.sample_rate if self._decoder.sample_rate in rates else max(rates)
         self.stream = container.add_stream(codec, rate=rate)
         encoder = self.stream.codec_context
-        encoder.layout = self._decoder.layout
+        encoder.layout = FRONT_LAYOUTS.get(self._decoder.layout.name, self._decoder.layout)
         encoder.bit_rate = 96_000 * self._decoder.layout.nb_channels
         encoder.open()
         self._resampler = av.AudioResampler(encoder.format, encoder.layout, rate, encoder.frame_size or 0)
@@ -275,9 +283,15 @@ def _can_be_heard(stream):
     return context is not None and context.sample_rate > 0 and context.layout.nb_channels > 0
 
 
-def track_number(container, stream):
-    """Where an output stream stands in the finished file, which has its attachments last."""
-    return sum(other.type != "attachment" for other in container.streams if other.index < stream.index)
+def track_of(container, stream):
+    """(kind, number among those of its kind) of an output stream: some readers number streams as they appear."""
+    return stream.type, sum(other.type == stream.type for other in container.streams if other.index < stream.index)
+
+
+def stored_stream(container, track):
+    """The stream of a finished file, opened as `container`, that is meant by `track_of`; None if it is not there."""
+    kind, number = track
+    return next(islice((stream for stream in container.streams if stream.type == kind), number, None), None)
 
 
 def _is_foreign_to_mpegts(stream):

@@ -28,6 +28,8 @@ NUMBERED = "%05d.png"
 # Pictures are sRGB, whose primaries are those of BT.709.
 SRGB = {"primaries": 1, "transfer": 13, "color_space": 1, "color_range": 2}
 
+HDR_TRANSFERS = (16, 18)  # PQ and HLG
+
 
 class PictureReader:
     """The pictures of a folder or of a pattern such as "frames/%05d.png" as frames at a constant rate.
@@ -248,6 +250,12 @@ class PictureWriter:
         if source is not None and self.info.streams:
             kinds = sorted({stream.kind for stream in self.info.streams if "attached_pic" not in stream.disposition})
             self.warnings.append(f"{self.name} holds pictures only; the streams of {' and '.join(kinds)} are left out.")
+        if self.info.rotation % 360:
+            self.warnings.append(f"{self.name} has its pictures as stored: turn them by {self.info.rotation} degrees.")
+        if self.info.sample_aspect_ratio != 1:
+            self.warnings.append(f"{self.name} lost the pixel aspect {self.info.sample_aspect_ratio}.")
+        if self.info.transfer in HDR_TRANSFERS:
+            self.warnings.append(f"{self.name} holds the numbers of HDR video, which pictures do not say.")
 
     def _picture(self, frame):
         depth = 8 if self.info.bits == 8 else 16

@@ -29,6 +29,16 @@ NUMBER = re.compile(r"(?<!%)%(0\d+)?d")  # in the name of numbered pictures; %20
 MAX_PIXELS = 1 << 27  # of a frame; 16K video has 133 million
 MAX_BYTES_BEFORE = 1 << 30  # of packets before the first frame, so that an endless stream without one has an end
 MAX_READ_ERRORS = 8  # in a row, before the rest of a file is given up
+LEFT_BEHIND = {  # data beside frames that no encoder is given
+    "A53_CC": "closed captions",
+    "AFD": "active format descriptions",
+    "DOVI_METADATA": "Dolby Vision",
+    "DOVI_RPU_BUFFER": "Dolby Vision",
+    "DYNAMIC_HDR_PLUS": "HDR10+ metadata",
+    "DYNAMIC_HDR_VIVID": "HDR Vivid metadata",
+    "SPHERICAL": "a spherical projection",
+    "STEREO3D": "a stereoscopic packing",
+}
 TIMED_CONTAINERS = ("matroska", "webm", "mov", "mp4", "flv", "asf", "avi")  # their stated duration can be trusted
 
 
@@ -92,6 +102,7 @@ class VideoReader:
         self.info = None
         self._sink, self._backlog = None, deque()
         self._last, self._last_end, self._interlaced = None, Fraction(0), False
+        self._looks, self._left_behind = None, set()
         self.container, self.warnings = open_container(source)
         with clear_errors(self.name):
             try:
@@ -257,6 +268,12 @@ class VideoReader:
         if self.info is not None and (av_frame.width, av_frame.height) != (self.info.width, self.info.height):
             self._warn(f"{self.name} changes its frame size midway; the size of its first frame is kept.")
             av_frame = av_frame.reformat(self.info.width, self.info.height, self.info.pixel_format, threads=1)
+        colours = av_frame.color_primaries, av_frame.color_trc, av_frame.colorspace, av_frame.color_range
+        looks = *map(int, colours), self._decoder.sample_aspect_ratio or 1
+        if self._looks not in (None, looks):
+            self._warn(f"{self.name} changes its pixel aspect or colours midway; those of its first frame are kept.")
+        self._looks = self._looks or looks
+        self._left_behind |= {data.type.name for data in av_frame.side_data} & set(LEFT_BEHIND)
         luma, chroma, alpha, bits = planes_of(av_frame)
         if self.info is None:
             # Palettes and packed RGB often carry an alpha that says nothing.
@@ -286,6 +303,9 @@ class VideoReader:
             self._last_end = max(self._last_end, time + (packet.duration or 0) * packet.time_base)
 
     def _finish_warnings(self):
+        if self._left_behind:
+            what = " and ".join(sorted({LEFT_BEHIND[name] for name in self._left_behind}))
+            self._warn(f"{self.name} has {what} beside its frames, which the result has not.")
         if self._interlaced or (self.info and self.info.interlaced):
             self._warn(f"{self.name} is interlaced; its fields are treated as one picture, so deinterlace it first.")
         if self.damaged:

@@ -34,7 +34,8 @@ from common.video_copy import (
     kept_tags,
     refusals,
     shifted_chapters,
-    track_number,
+    stored_stream,
+    track_of,
 )
 from common.video_frames import VideoError, av_frame_of, converted, layout_of, layout_of_frame
 from common.video_info import VideoInfo
@@ -45,8 +46,10 @@ MUXER_OPTIONS = {"matroska": {"avoid_negative_ts": "disabled"}, "webm": {"avoid_
 MUXER_OPTIONS |= {
     "mp4": {"movflags": "+faststart"},
     "mov": {"movflags": "+faststart"},
-    "ipod": {"movflags": "+faststart"},
 }
+FORMATS = {".m4v": "mp4"}  # where FFmpeg has a container that takes less of its own for a suffix
+# Encoders, or containers with encoders, that do not say which range they hold: readers take it for the studio's.
+STUDIO_RANGE = ("prores", "prores_aw", "prores_ks", ("avi", "ffv1"))
 
 
 def info_of_frames(width, height, rate=25, **known):
@@ -206,7 +209,8 @@ class VideoWriter:
         encoder = find_encoder(self._codec)
         check_times(self.name, self._format, encoder)
         self.layout = supported_layout(encoder, wanted, self.warnings)
-        self._to_full = self.info.full_range if full_range is None else full_range
+        studio = self._codec in STUDIO_RANGE or (self._format, self._codec) in STUDIO_RANGE
+        self._to_full = self.info.full_range and not studio if full_range is None else full_range
         self._padding = needed_padding(self._codec, self.layout, self.height, self.width)
         if any(self._padding):
             self.warnings.append(
@@ -267,7 +271,7 @@ class VideoWriter:
         except Exception as error:
             shown = f"{context.width}x{context.height} {context.pix_fmt} with {settings}"
             raise VideoError(f"{self.name} cannot be written: the encoder {self._codec} refuses {shown}") from error
-        self._stream, self._track = stream, track_number(self._container, stream)
+        self._stream, self._track = stream, track_of(self._container, stream)
         return stream
 
     def _scaled_matrix(self):
@@ -363,7 +367,7 @@ class VideoWriter:
         if self._refusal is None:
             return
         with av.open(str(self._temporary), "r") as container:
-            video = container.streams[self._track]
+            video = stored_stream(container, self._track)
             stored = sum(packet.size > 0 for packet in container.demux(video))
         if stored < self.frames_written:
             raise VideoError(f"{self.name} cannot be written: {self._refusal}")
@@ -390,7 +394,7 @@ class VideoWriter:
 
         info, losses = self.info, []
         with av.open(str(self._temporary), "r") as container:
-            stream = container.streams[self._track]
+            stream = stored_stream(container, self._track)
             first = next(container.decode(stream), None)
             if first is None:
                 raise VideoError(f"{self.name} was not written, because what was stored cannot be read back")
@@ -445,7 +449,8 @@ def open_output(target, name):
     if not is_file(target):
         pipe = _Pipe(sys.stdout.buffer if target == "-" else target)
         return av.open(pipe, "w", format="matroska", container_options=MUXER_OPTIONS["matroska"])
-    return av.open(str(target), "w", container_options=MUXER_OPTIONS.get(container_by_suffix(target, name), {}))
+    container = container_by_suffix(target, name)
+    return av.open(str(target), "w", format=container, container_options=MUXER_OPTIONS.get(container, {}))
 
 
 def container_by_suffix(path, name=None):
@@ -453,7 +458,7 @@ def container_by_suffix(path, name=None):
     import av
 
     try:
-        return av.open(str(path), "w").format.name  # makes no file yet
+        return FORMATS.get(Path(path).suffix.lower()) or av.open(str(path), "w").format.name  # makes no file yet
     except ValueError as error:
         known = "choose .mkv, .mp4, .mov, .webm, .avi or .ts"
         raise VideoError(f"{name or path} has a suffix that stands for no video container; {known}") from error
