@@ -25,7 +25,13 @@ STATISTICS_TAGS = ("bps", "number_of_frames", "number_of_bytes", "_statistics_")
 TEXT_CODECS = {"matroska": "subrip", "webm": "webvtt"} | dict.fromkeys(MOV_FAMILY, "mov_text")
 SOUND_CODECS = {"webm": "libopus", "mpegts": "aac", "avi": "libmp3lame", "flv": "aac"}
 SOUND_CODECS |= dict.fromkeys(MOV_FAMILY, "aac")
-FRONT_LAYOUTS = {"5.1(side)": "5.1", "5.0(side)": "5.0"}  # as encoders call what AC-3 has
+MPEGTS_CODECS = {  # what readers find in a transport stream
+    "subtitle": ("dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle"),
+    "audio": ("mp2", "mp3", "aac", "aac_latm", "ac3", "eac3", "dts", "truehd", "opus", "s302m", "pcm_bluray"),
+}
+# What sound that does not say its layout is taken for, and what encoders call that of AC-3.
+LAYOUTS = {"1 channels": "mono", "2 channels": "stereo", "6 channels": "5.1", "8 channels": "7.1"}
+LAYOUTS |= {"5.1(side)": "5.1", "5.0(side)": "5.0"}
 COVER_SUFFIXES = {"mjpeg": "jpg", "tiff": "tif"}
 
 
@@ -67,6 +73,8 @@ class StreamCopier:
     def _route_for(self, stream):
         if accepts(self._format, stream):
             copy = self.container.add_stream_from_template(stream, opaque=True)
+            if stream.type == "audio" and stream.codec_context and codec_name(stream).startswith("pcm_"):
+                copy.codec_context.layout = known_layout(stream.codec_context.layout)
             if stream.type == "video" and stream.average_rate:
                 copy.codec_context.framerate = stream.average_rate
             return _Unchanged(copy, reordered=stream.type == "video" and not is_cover(stream))
@@ -236,7 +244,7 @@ class _AsOtherSound:
         rate = self._decoder.sample_rate if self._decoder.sample_rate in rates else max(rates)
         self.stream = container.add_stream(codec, rate=rate)
         encoder = self.stream.codec_context
-        encoder.layout = FRONT_LAYOUTS.get(self._decoder.layout.name, self._decoder.layout)
+        encoder.layout = known_layout(self._decoder.layout)
         encoder.bit_rate = 96_000 * self._decoder.layout.nb_channels
         encoder.open()
         self._resampler = av.AudioResampler(encoder.format, encoder.layout, rate, encoder.frame_size or 0)
@@ -256,6 +264,11 @@ class _AsOtherSound:
             for resampled in self._resampler.resample(frame):
                 packets += self.stream.encode(resampled)
         return packets
+
+
+def known_layout(layout):
+    """An av.AudioLayout as encoders and containers take it."""
+    return LAYOUTS.get(layout.name, layout)
 
 
 def accepts(container, stream):
@@ -296,9 +309,8 @@ def stored_stream(container, track):
 
 def _is_foreign_to_mpegts(stream):
     """What the muxer takes but stores as private data that nobody can read."""
-    if stream.type == "subtitle":
-        return codec_name(stream) not in ("dvb_subtitle", "dvb_teletext")
-    return codec_name(stream) in ("png", "mjpeg", "bmp", "gif", "vorbis", "flac")
+    held = MPEGTS_CODECS.get(stream.type)
+    return codec_name(stream) not in held if held else codec_name(stream) in ("png", "mjpeg", "bmp", "gif")
 
 
 def copy_tags(stream, tags, encoded):

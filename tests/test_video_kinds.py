@@ -5,6 +5,7 @@ from fractions import Fraction
 import av
 import clips
 import numpy as np
+import pytest
 from PIL import Image
 
 from common.video import open_video, open_writer
@@ -135,6 +136,16 @@ def test_surround_sound_goes_into_webm(tmp_path):
     copied(tmp_path / "in.mkv", tmp_path / "out.webm")
     with av.open(str(tmp_path / "out.webm")) as container:
         assert container.streams.audio[0].codec_context.layout.nb_channels == 6
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".ts", "aac"), (".mp4", "pcm_s16le"), (".mkv", "pcm_s16le")])
+def test_sound_as_it_was_sampled_goes_everywhere(suffix, codec, tmp_path):
+    clips.make_clip(tmp_path / "in.mkv", range(10), **STEADY, audio=[("pcm_s16le", 0.4, {})])
+    warnings = copied(tmp_path / "in.mkv", tmp_path / f"out{suffix}")
+    assert any("encoded anew as aac" in sentence for sentence in warnings) == (codec == "aac")
+    with av.open(str(tmp_path / f"out{suffix}")) as container:
+        assert container.streams.audio[0].codec_context.codec.name == codec
+        assert sum(frame.samples for frame in container.decode(audio=0)) >= 0.4 * 44100 - 1
 
 
 def test_m4v_holds_what_mp4_holds(tmp_path):
