@@ -21,8 +21,8 @@ HEAD = """# Weights
 
 One file for each network and scale, loaded by both frameworks and, as they are plain state dictionaries in safetensors,
 by anybody else. All were trained by this project from random weights: on T91 and the 200 training images of BSDS300,
-the video networks on 90 clips of 9 frames as well, ESPCN x3 and x4 on four pages of letters that `python -m
-common.pages` draws; ten pictures or four clips of these were held back to choose the best weights of a run.
+the video networks on 90 clips of 9 frames as well, ESPCN x3 and x4 on the four pages of letters that
+`python -m common.pages pages` draws; ten pictures or four clips were held back to choose the best weights of a run.
 
 T91 (Yang et al. 2010) and BSD200 are those of jiny2001/dcscn-super-resolution, as are Set5 and Set14, and Vid4 is that
 of yhjo09/VSR-DUF. The clips were cut out of freely published sample videos and halved by averaging; they are not
