@@ -36,6 +36,7 @@ TRIED_MEMORY = 64 << 20  # bytes of sub-images up to which a file is tried as a 
 HELD = 1 << 20  # bytes that HDF5 holds of its notes on where chunks are
 LARGEST_RATIO = 1032  # by which deflate makes anything smaller
 AHEAD = 4  # batches that are kept ready
+PARTS = 4  # of each picture, by which it is told from another one; whole folders are looked at before each run
 WRITTEN = {"model": str, "network": str}  # attributes that a data set has, and their types
 WRITTEN |= dict.fromkeys(("image_size", "label_size", "stride"), (int, np.integer))
 
@@ -76,8 +77,8 @@ def split(paths):
 
 def describe(paths):
     """Which pictures: names of their folders, number, and a digest that changes with any file's name or contents."""
-    contents = {path: sampled(path) for path in set(paths)}
-    files = json.dumps([[Path(path).parent.name, Path(path).name, contents[path]] for path in paths])
+    contents = {path: [Path(path).stat().st_size, sampled(path, PARTS)] for path in set(paths)}
+    files = json.dumps([[Path(path).parent.name, Path(path).name, *contents[path]] for path in paths])
     times = Counter(Path(path).resolve() for path in paths)
     folders = dict.fromkeys(f"{path.parent.name}{f' ({n} times)' if n > 1 else ''}" for path, n in times.items())
     return f"{' + '.join(folders)}, {len(times)} pictures, {hashlib.sha256(files.encode()).hexdigest()[:12]}"

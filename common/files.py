@@ -122,12 +122,12 @@ def existing_folder(path):
     return Path(path)
 
 
-def sampled(path):
-    """A hash of parts of a file, spread over it evenly, the first and the last among them: of all, up to 4 MB."""
+def sampled(path, parts=SAMPLES):
+    """A hash of parts of a file, spread over it evenly, the first and the last among them: by default of 4 MB."""
     content = hashlib.sha256()
     with open(path, "rb") as file:
         last = max(0, file.seek(0, os.SEEK_END) - SAMPLE_BYTES)
-        for place in sorted({last * i // (SAMPLES - 1) for i in range(SAMPLES)}):
+        for place in sorted({last * i // (parts - 1) for i in range(parts)}):
             file.seek(place)
             content.update(file.read(SAMPLE_BYTES))
     return content.hexdigest()

@@ -12,7 +12,7 @@ from common.resize import resize
 from common.upscaler import Upscaler
 from common.weights import shipped_scales, weights_for
 
-BEYOND = 0.75  # of the range, that a network may draw beside it where it meets letters
+BEYOND = 0.5  # of the range, that a network may draw beside it where it meets letters
 GAIN = 0.5  # dB over bicubic interpolation, at least
 SIDES = {"drcn": 96, "srresnet": 192, "srgan": 192}  # of the part of a page, where others take 400
 SHIPPED = [(name, scale) for name in NETWORKS for scale in shipped_scales(name)]

@@ -34,6 +34,25 @@ def rewrapped(source, target, later=0, tags=None):
                 output.mux(packet)
 
 
+def make_film(path, codec, sound_codec, rate, layout, samples, begin=0):
+    """Five frames from number `begin` on, and before each of them a frame of silence, of `samples` in each channel."""
+    silence = np.zeros((av.AudioLayout(layout).nb_channels, samples), np.float32)
+    with av.open(str(path), "w") as output:
+        video, sound = output.add_stream(codec, rate=25), output.add_stream(sound_codec, rate=rate)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sound.codec_context.layout = layout
+        output.start_encoding()
+        for number in range(5):
+            wave = av.AudioFrame.from_ndarray(silence, "fltp", layout)
+            wave.sample_rate, wave.pts, wave.time_base = rate, samples * number, Fraction(1, rate)
+            output.mux(sound.encode(wave))
+            frame = clips.av_frame(clips.planes(number), "yuv420p", 64, 48)
+            frame.pts, frame.time_base = begin + number, Fraction(1, 25)
+            output.mux(video.encode(frame))
+        for stream in (sound, video):
+            output.mux(stream.encode(None))
+
+
 def test_a_camera_s_timecode_stays(tmp_path):
     clips.make_clip(tmp_path / "in.mp4", range(5), **STEADY)
     rewrapped(tmp_path / "in.mp4", tmp_path / "in.mov", tags={"timecode": "10:11:12:13"})
@@ -44,20 +63,7 @@ def test_a_camera_s_timecode_stays(tmp_path):
 
 
 def test_sound_that_comes_first_in_a_flash_film_is_not_taken_for_the_video(tmp_path):
-    with av.open(str(tmp_path / "in.flv"), "w") as output:
-        video, sound = output.add_stream("flv", rate=25), output.add_stream("libmp3lame", rate=44100)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        sound.codec_context.layout = "stereo"
-        output.start_encoding()
-        for number in range(5):
-            wave = av.AudioFrame.from_ndarray(np.zeros((2, 1152), np.float32), "fltp", "stereo")
-            wave.sample_rate, wave.pts, wave.time_base = 44100, 1152 * number, Fraction(1, 44100)
-            output.mux(sound.encode(wave))
-            frame = clips.av_frame(clips.planes(number), "yuv420p", 64, 48)
-            frame.pts, frame.time_base = number + 1, Fraction(1, 25)
-            output.mux(video.encode(frame))
-        for stream in (sound, video):
-            output.mux(stream.encode(None))
+    make_film(tmp_path / "in.flv", "flv", "libmp3lame", 44100, "stereo", 1152, begin=1)
     warnings = copied(tmp_path / "in.flv", tmp_path / "out.flv")
     assert not any("lost" in sentence for sentence in warnings)
     counts = []
@@ -119,20 +125,7 @@ def test_a_pixel_aspect_that_changes_midway_is_said(tmp_path):
 
 
 def test_surround_sound_goes_into_webm(tmp_path):
-    with av.open(str(tmp_path / "in.mkv"), "w") as output:
-        video, sound = output.add_stream("libx264", rate=25), output.add_stream("ac3", rate=48000)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        sound.codec_context.layout = "5.1"
-        output.start_encoding()
-        for number in range(5):
-            frame = clips.av_frame(clips.planes(number), "yuv420p", 64, 48)
-            frame.pts, frame.time_base = number, Fraction(1, 25)
-            output.mux(video.encode(frame))
-            wave = av.AudioFrame.from_ndarray(np.zeros((6, 1536), np.float32), "fltp", "5.1")
-            wave.sample_rate, wave.pts, wave.time_base = 48000, 1536 * number, Fraction(1, 48000)
-            output.mux(sound.encode(wave))
-        for stream in (video, sound):
-            output.mux(stream.encode(None))
+    make_film(tmp_path / "in.mkv", "libx264", "ac3", 48000, "5.1", 1536)
     copied(tmp_path / "in.mkv", tmp_path / "out.webm")
     with av.open(str(tmp_path / "out.webm")) as container:
         assert container.streams.audio[0].codec_context.layout.nb_channels == 6
